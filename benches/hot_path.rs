@@ -1,0 +1,3 @@
+//! Costs of the hot path.
+
+fn main() {}

@@ -1,0 +1,218 @@
+//! Checked settings of the DNS plane.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::model::DomainName;
+
+/// How a blocked name is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BlockAction {
+    /// No answer at all.
+    Drop,
+    /// NOERROR without records.
+    Nodata,
+    /// NXDOMAIN.
+    Nxdomain,
+    /// The block addresses.
+    #[default]
+    Redirect,
+    /// REFUSED.
+    Refused,
+}
+
+/// How blocked names are answered.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// The kind of answer.
+    pub action: BlockAction,
+    /// Addresses of the page, for A.
+    pub ipv4: Vec<Ipv4Addr>,
+    /// Addresses of the page, for AAAA.
+    pub ipv6: Vec<Ipv6Addr>,
+    /// TTL of synthesised records; at most 60 s keeps an approval quick (rules B.5).
+    pub ttl_seconds: u32,
+    /// RFC 8914 info code: 15 blocked, 16 censored (external requirement), 17 filtered.
+    pub ede_code: u16,
+}
+
+/// Which address families a judgement looks at (D-D11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JudgeFamilies {
+    /// Only the family asked for.
+    Asked,
+    /// A and AAAA together for names that are not filed.
+    #[default]
+    Both,
+}
+
+/// Where upstream answers come from over which transport.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamTransport {
+    /// DNS over HTTPS, RFC 8484; the path, usually `/dns-query`.
+    Https {
+        /// Request path.
+        path: String,
+        /// Name in the certificate.
+        server_name: String,
+    },
+    /// DNS over TCP.
+    Tcp,
+    /// DNS over TLS, RFC 7858.
+    Tls {
+        /// Name in the certificate.
+        server_name: String,
+    },
+    /// UDP, TCP on truncation.
+    Udp,
+}
+
+/// One upstream server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamServer {
+    /// As written in the configuration; the label in logs and metrics.
+    pub text: String,
+    /// Address and port; default 53, TLS 853, HTTPS 443.
+    pub addr: SocketAddr,
+    /// Transport.
+    pub transport: UpstreamTransport,
+}
+
+/// How a server of a group is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamPolicy {
+    /// By measured latency, with probing of the others.
+    #[default]
+    Fastest,
+    /// The first healthy one in written order.
+    Ordered,
+    /// One after the other.
+    RoundRobin,
+}
+
+/// The servers for one suffix.
+#[derive(Clone, Debug)]
+pub struct UpstreamGroup {
+    /// Names at or below it go here; the longest suffix wins; the root is the default.
+    pub suffix: DomainName,
+    /// At least one.
+    pub servers: Vec<UpstreamServer>,
+    /// Choice among them.
+    pub policy: UpstreamPolicy,
+}
+
+/// What happens when no upstream answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamDown {
+    /// SERVFAIL with EDE 22 at once.
+    Servfail,
+    /// A stale cached answer with EDE 3 if there is one (RFC 8767), else SERVFAIL with EDE 22.
+    #[default]
+    Stale,
+}
+
+/// One zone to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneFile {
+    /// The zone's origin.
+    pub origin: DomainName,
+    /// The master file.
+    pub file: PathBuf,
+}
+
+/// Checked settings of the DNS plane.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// UDP and TCP listen addresses; empty means no DNS plane.
+    pub listen: Vec<SocketAddr>,
+    /// UDP sockets per listen address (SO_REUSEPORT); one per core.
+    pub udp_sockets: usize,
+    /// Who may ask.
+    pub allow_from: Vec<IpNet>,
+    /// Local zones.
+    pub zones: Vec<ZoneFile>,
+    /// Upstream groups; empty means authoritative only (REFUSED outside the zones).
+    pub upstreams: Vec<UpstreamGroup>,
+    /// Roots to trust for upstream TLS beside the built-in ones (PEM file); for private resolvers.
+    pub upstream_ca: Option<PathBuf>,
+    /// One exchange with one server.
+    pub upstream_timeout: Duration,
+    /// All tries of one question.
+    pub resolve_timeout: Duration,
+    /// No upstream answers.
+    pub upstream_down: UpstreamDown,
+    /// Blocked names.
+    pub block: Block,
+    /// Families.
+    pub judge_families: JudgeFamilies,
+    /// TTL cap of answers that lead to the mainland (D-D26).
+    pub mainland_ttl_max: Duration,
+    /// Bound of the answer cache.
+    pub cache_bytes_max: usize,
+    /// TTL ceiling of the cache.
+    pub cache_ttl_max: Duration,
+    /// TTL ceiling of negative answers (RFC 2308 section 5).
+    pub negative_ttl_max: Duration,
+    /// How long past its TTL an answer may still be served (RFC 8767).
+    pub stale_max: Duration,
+    /// EDNS size we offer and accept (1232: DNS flag day 2020).
+    pub edns_udp_bytes_max: u16,
+    /// Questions in work at a time; more are answered SERVFAIL or dropped.
+    pub inflight_max: usize,
+    /// TCP connections at a time.
+    pub tcp_connections_max: usize,
+    /// TCP connections of one client address.
+    pub tcp_connections_per_client_max: usize,
+    /// TCP idle time (RFC 7766 section 6.2.3).
+    pub tcp_idle: Duration,
+}
+
+impl Settings {
+    /// Settings with every default of the interface, listening nowhere and forwarding nowhere.
+    pub fn new() -> Self {
+        Self {
+            listen: Vec::new(),
+            udp_sockets: 1,
+            allow_from: vec!["127.0.0.0/8".parse().expect("a prefix"), "::1/128".parse().expect("a prefix")],
+            zones: Vec::new(),
+            upstreams: Vec::new(),
+            upstream_ca: None,
+            upstream_timeout: Duration::from_millis(1500),
+            resolve_timeout: Duration::from_secs(4),
+            upstream_down: UpstreamDown::Stale,
+            block: Block {
+                action: BlockAction::Redirect,
+                ipv4: vec![Ipv4Addr::LOCALHOST],
+                ipv6: vec![Ipv6Addr::LOCALHOST],
+                ttl_seconds: 30,
+                ede_code: 16,
+            },
+            judge_families: JudgeFamilies::Both,
+            mainland_ttl_max: Duration::from_secs(300),
+            cache_bytes_max: 64 << 20,
+            cache_ttl_max: Duration::from_secs(86_400),
+            negative_ttl_max: Duration::from_secs(3600),
+            stale_max: Duration::from_secs(86_400),
+            edns_udp_bytes_max: 1232,
+            inflight_max: 10_000,
+            tcp_connections_max: 1000,
+            tcp_connections_per_client_max: 100,
+            tcp_idle: Duration::from_secs(10),
+        }
+    }
+
+    /// True when `client` may ask.
+    pub fn allows(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.allow_from.iter().any(|net| net.contains(&client))
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::new()
+    }
+}

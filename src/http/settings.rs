@@ -1,0 +1,99 @@
+//! Checked settings of the HTTP plane.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// Where filed requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// One server for all.
+    Fixed(SocketAddr),
+}
+
+/// How blocked requests are answered.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// 451 (RFC 7725), 403, or 302 / 307 with `redirect`.
+    pub status: u16,
+    /// Location for 302 / 307; may hold `{name}` `{domain}` `{reason}` `{id}`, filled percent-encoded.
+    pub redirect: String,
+    /// Directory of page templates; `None` means the compiled-in ones.
+    pub pages: Option<PathBuf>,
+}
+
+/// What the page says of the provider.
+#[derive(Clone, Debug, Default)]
+pub struct ProviderText {
+    /// Provider id.
+    pub id: String,
+    /// Name on the page.
+    pub name: String,
+    /// Where to file.
+    pub filing_url: String,
+    /// Whom to ask: a mail address, telephone number or URL.
+    pub contact: String,
+}
+
+/// Checked settings of the HTTP plane.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Plain HTTP listen addresses; empty means no HTTP plane.
+    pub listen: Vec<SocketAddr>,
+    /// Filed requests.
+    pub origin: Origin,
+    /// Blocked requests.
+    pub block: Block,
+    /// The provider, for the page.
+    pub provider: ProviderText,
+    /// Proxies whose PROXY header and X-Forwarded-For are believed (client address in journal and page only).
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// Pass `/.well-known/acme-challenge/` of unfiled names (GET and HEAD only, D-H30).
+    pub acme_carve_out: bool,
+    /// Longest request or response head.
+    pub head_bytes_max: usize,
+    /// Most header lines of a head.
+    pub head_lines_max: usize,
+    /// Time for a whole request head (D-H25).
+    pub head_timeout: Duration,
+    /// Keep-alive idle time.
+    pub idle_timeout: Duration,
+    /// Longest silence while a body or an upgraded stream flows.
+    pub stream_timeout: Duration,
+    /// Connecting to the origin.
+    pub connect_timeout: Duration,
+    /// Waiting for the origin's response head.
+    pub response_timeout: Duration,
+    /// Connections at a time.
+    pub connections_max: usize,
+    /// Connections of one client address.
+    pub connections_per_client_max: usize,
+    /// Requests on one connection.
+    pub requests_per_connection_max: u32,
+}
+
+impl Settings {
+    /// Settings with every default of the interface, listening nowhere.
+    pub fn new(origin: SocketAddr) -> Self {
+        Self {
+            listen: Vec::new(),
+            origin: Origin::Fixed(origin),
+            block: Block { status: 451, redirect: String::new(), pages: None },
+            provider: ProviderText::default(),
+            proxy_protocol_from: Vec::new(),
+            acme_carve_out: false,
+            head_bytes_max: 64 << 10,
+            head_lines_max: 128,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            stream_timeout: Duration::from_secs(300),
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(60),
+            connections_max: 20_000,
+            connections_per_client_max: 1000,
+            requests_per_connection_max: 10_000,
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The ICP filing gate: a DNS server and an HTTP gate that pass filed web sites and answer the rest with the filing page.
+//!
+//! ```text
+//! packet ── udp │ tcp ──▶ question ─▶ answer source ─▶ judge ─▶ rewrite ─▶ bytes            dns/
+//!                                        ├ answer cache (keeps the answer and the generation it was judged under)
+//!                                        ├ local zones   (hickory's Catalog, in process)
+//!                                        └ upstreams     (hickory-net exchanges)
+//! request ── http/1 ──▶ host ─▶ judge ─▶ pass to the origin │ page                          http/
+//!
+//! file ─▶ source ─▶ parse ─▶ (filings, issues) ─▶ index ─▶ diff, admission ─▶ publish        registry/, ranges/
+//!                                                              └ refused: the old snapshot stays, visibly
+//! ```
+//!
+//! Layers, ground first; a layer uses only those above it in this list, and [`dns`] and [`http`] do not know each other
+//! (`tests/it/tidy.rs` reads the `use` lines and holds this):
+//!
+//! | layer | holds |
+//! |---|---|
+//! | [`model`] | the vocabulary: names, filing numbers, addresses, products, subjects. No I/O, no clock. |
+//! | [`count`], [`drain`] | counters a plane owns; the signal to stop taking work. |
+//! | [`registry`] | formats → filings and issues → index → snapshot → diff → admission → store, with reload. |
+//! | [`ranges`] | address ranges with tags, importers, the lookup table, the CNAME-suffix product table. |
+//! | [`policy`] | [`policy::judge`]: the one pure decision; rules, reasons, the view of one moment, the verdict sink. |
+//! | [`dns`] | questions, EDNS, answer cache, zones, upstreams, rewriting, listeners. |
+//! | [`http`] | request heads, the block page, the relay to the origin, listeners. |
+//! | [`ops`] | metrics exposition, journal, admin listener, health, logging. |
+//! | [`config`] | text → `Spec` → `Config`, which is the `Settings` of every layer. |
+//! | [`app`] | wiring, in one readable function, with the reason for the order. |
+//! | [`cli`] | the commands. |
+//!
+//! Invariants, each with a test: one packet or request uses one view (snapshot, rules, ranges), taken once; a published
+//! snapshot never changes and a worse one never replaces a better one silently; a name is matched exactly; a cached
+//! answer judged under another generation is judged again before it is sent; the verdict belongs to the query name and
+//! is stored on no record; no byte goes to an origin before the verdict; nothing read from a peer or a file sets a size
+//! or a loop bound without a named limit; observe mode takes the same path and differs in the last step only.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod count;
+pub mod dns;
+pub mod drain;
+pub mod http;
+pub mod model;
+pub mod ops;
+pub mod policy;
+pub mod ranges;
+pub mod registry;

@@ -1,0 +1,1 @@
+//! Operation: metrics, journal, admin listener, health, logging.

@@ -1,0 +1,51 @@
+//! Checked registry settings.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Text encoding of the tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// GB 18030, which includes GBK and GB 2312.
+    Gb18030,
+    /// UTF-8, with or without a byte-order mark.
+    #[default]
+    Utf8,
+}
+
+/// What the registry is loaded from and how strictly.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our id in access sets.
+    pub provider: String,
+    /// Files and directories.
+    pub paths: Vec<PathBuf>,
+    /// How often file contents are compared beside the watch; never zero.
+    pub poll: Duration,
+    /// Refuse a reload that loses more than this share of rows.
+    pub max_shrink_percent: u8,
+    /// More bad rows than this refuse the file.
+    pub max_bad_rows: usize,
+    /// Encoding of tables without a byte-order mark.
+    pub encoding: Encoding,
+    /// Public suffix list; `None` means the compiled-in one.
+    pub suffix_list: Option<PathBuf>,
+    /// Compare addresses with the row's `addresses` (`bind_check`).
+    pub bind_check: bool,
+}
+
+impl Settings {
+    /// Settings for `provider` and `paths` with every default of the interface.
+    pub fn new(provider: &str, paths: Vec<PathBuf>) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            paths,
+            poll: Duration::from_secs(60),
+            max_shrink_percent: 10,
+            max_bad_rows: 100,
+            encoding: Encoding::Utf8,
+            suffix_list: None,
+            bind_check: false,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What the tests stand on: the rule book's fixture, servers on port 0, scripted peers.
+
+pub mod fixture;

@@ -1,0 +1,3 @@
+//! The integration binary: one program, so that the crate is linked once.
+
+mod harness;
