@@ -369,6 +369,32 @@ fn push_label(wire: &mut Vec<u8>, label: &[u8]) -> Result<(), NameError> {
 
 /// UTS-46 ToASCII, non-transitional, without the length and hyphen rules that live names break (RFC 5891 section 4.2.3.1).
 fn to_ascii(text: &str) -> Result<String, NameError> {
+    let ascii = map_to_ascii(text)?;
+    if text.contains(is_unassigned) {
+        return Err(NameError::BadIdna);
+    }
+    if !has_a_label_prefix(text) {
+        return Ok(ascii);
+    }
+    // An A-label is taken only if its decoded form leads back to it: code points that mapping refuses can hide in
+    // Punycode. UTS-46 section 4.1, criterion 4: a label must not begin with "xn--" once decoded; Punycode keeps ASCII
+    // characters in front, so such a label shows the prefix twice.
+    let (unicode, _) = idna::domain_to_unicode(&ascii);
+    let is_twice_encoded = ascii.split('.').any(|label| label.starts_with("xn--xn--"));
+    let leads_back = map_to_ascii(&unicode).is_ok_and(|again| again == ascii);
+    if leads_back && !is_twice_encoded && !unicode.contains(is_unassigned) {
+        Ok(ascii)
+    } else {
+        Err(NameError::BadIdna)
+    }
+}
+
+/// True in the planes where Unicode 17 assigns nothing; the mapping tables of the library let one such point pass.
+fn is_unassigned(c: char) -> bool {
+    matches!(c, '\u{3347a}'..='\u{e00ff}')
+}
+
+fn map_to_ascii(text: &str) -> Result<String, NameError> {
     idna::uts46::Uts46::new()
         .to_ascii(
             text.as_bytes(),

@@ -1,3 +1,4 @@
 //! The integration binary: one program, so that the crate is linked once.
 
 mod harness;
+mod names;

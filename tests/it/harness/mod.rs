@@ -1,3 +1,4 @@
 //! What the tests stand on: the rule book's fixture, servers on port 0, scripted peers.
 
 pub mod fixture;
+pub mod shared;
