@@ -17,7 +17,7 @@
 //! | layer | holds |
 //! |---|---|
 //! | [`model`] | the vocabulary: names, filing numbers, addresses, products, subjects. No I/O, no clock. |
-//! | [`count`], [`drain`] | counters a plane owns; the signal to stop taking work. |
+//! | [`count`], [`drain`], [`watch`] | counters a layer owns; the signal to stop taking work; the watch on files. |
 //! | [`registry`] | formats → filings and issues → index → snapshot → diff → admission → store, with reload. |
 //! | [`ranges`] | address ranges with tags, importers, the lookup table, the CNAME-suffix product table. |
 //! | [`policy`] | [`policy::judge`]: the one pure decision; rules, reasons, the view of one moment, the verdict sink. |
@@ -46,3 +46,4 @@ pub mod ops;
 pub mod policy;
 pub mod ranges;
 pub mod registry;
+pub mod watch;

@@ -46,6 +46,11 @@ impl Day {
         Self(i32::try_from(since.as_secs() / 86_400).unwrap_or(i32::MAX))
     }
 
+    /// The calendar year.
+    pub fn year(self) -> i32 {
+        Date::from_julian_day(self.0.saturating_add(UNIX_EPOCH_JULIAN)).map_or(i32::from(u16::MAX), Date::year)
+    }
+
     /// Days since 1970-01-01.
     pub fn number(self) -> i32 {
         self.0

@@ -16,7 +16,7 @@ pub use address::{parse_ip_literal, unwrap};
 pub use day::Day;
 pub use filing::{Facts, OriginSide, Status};
 pub use name::{DomainName, NameError, NameRef};
-pub use number::{FilingNumber, NumberError};
+pub use number::{FilingNumber, NumberError, NumberKind};
 pub use product::{Product, Region};
 pub use subject::{Hop, Host, Subject, Via};
 pub use suffix::SuffixTable;

@@ -50,7 +50,7 @@ struct Node {
 }
 
 /// The compiled list.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SuffixTable {
     nodes: HashMap<Box<[u8]>, Node>,
     rules: usize,
@@ -134,6 +134,13 @@ impl SuffixTable {
     /// True when `name` is itself a public suffix by a rule of the list, so that no filing can be for it.
     pub fn is_suffix(&self, name: NameRef<'_>) -> bool {
         !name.is_root() && self.registrable(name).is_none()
+    }
+
+    /// True when a rule of the list is about the top-level label of `name`.
+    pub fn lists_top_level(&self, name: NameRef<'_>) -> bool {
+        let Some(last) = name.labels().last() else { return false };
+        let start = name.wire().len() - last.len() - 2;
+        self.nodes.contains_key(&name.wire()[start..])
     }
 
     fn insert(&mut self, rule: &str) -> Option<()> {

@@ -84,7 +84,7 @@ impl VerdictReport {
                 site_no: filing.site_no,
                 access: filing.access,
                 status: filing.status.label(),
-                file: filing.file,
+                file: filing.file.to_string(),
                 line: filing.line,
             }
         });

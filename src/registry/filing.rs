@@ -58,7 +58,7 @@ pub struct Filing {
     /// Where the row came from, as the operator says.
     pub source: Option<String>,
     /// File the row stands in.
-    pub file: String,
+    pub file: std::sync::Arc<str>,
     /// Its line, from 1.
     pub line: u32,
 }
@@ -91,7 +91,7 @@ impl Filing {
             account: None,
             registrar: None,
             source: None,
-            file: String::new(),
+            file: "".into(),
             line: 0,
         }
     }

@@ -1,12 +1,13 @@
 //! One immutable state of the registry, and how verdicts ask it.
+//!
+//! What verdicts read (names, facts) lies apart from what people read (all other columns).
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use std::collections::HashMap;
-
 use super::Filing;
-use crate::model::{DomainName, Facts, NameRef, SuffixTable};
+use super::index::NameIndex;
+use crate::model::{Facts, NameRef, Status, SuffixTable};
 
 /// A row of one snapshot; meaningless in another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,8 +17,9 @@ pub struct FilingId(u32);
 pub struct Snapshot {
     generation: u64,
     suffixes: Arc<SuffixTable>,
-    rows: Vec<(Filing, Facts)>,
-    index: HashMap<DomainName, FilingId>,
+    index: NameIndex,
+    facts: Vec<Facts>,
+    cold: Vec<Box<Filing>>,
     bind_check: bool,
 }
 
@@ -28,17 +30,17 @@ impl Snapshot {
         suffixes: Arc<SuffixTable>,
         provider: &str,
         bind_check: bool,
-        filings: Vec<Filing>,
+        mut filings: Vec<Filing>,
     ) -> Self {
-        let mut rows = Vec::with_capacity(filings.len());
-        let mut index = HashMap::new();
-        for filing in filings {
-            let id = FilingId(u32::try_from(rows.len()).expect("the loader limits rows to fewer than 2^32"));
-            index.insert(filing.domain.clone(), id);
-            let facts = filing.facts(provider);
-            rows.push((filing, facts));
-        }
-        Self { generation, suffixes, rows, index, bind_check }
+        // Sorted by name: snapshots of equal rows are equal whatever the order of files, and diffs are a merge.
+        filings.sort_by(|a, b| a.domain.cmp(&b.domain));
+        filings.reverse();
+        filings.dedup_by(|a, b| a.domain == b.domain);
+        filings.reverse();
+        let index = NameIndex::build(filings.iter().map(|filing| filing.domain.as_ref()));
+        let facts = filings.iter().map(|filing| filing.facts(provider)).collect();
+        let cold = filings.into_iter().map(Box::new).collect();
+        Self { generation, suffixes, index, facts, cold, bind_check }
     }
 
     /// An empty registry, generation 0: what is published while none could be loaded.
@@ -58,31 +60,55 @@ impl Snapshot {
 
     /// The row of exactly `domain`. Never a fingerprint match. Cost: one probe.
     pub fn find(&self, domain: NameRef<'_>) -> Option<FilingId> {
-        self.index.get(domain.wire()).copied()
+        self.index.find(domain).map(FilingId)
     }
 
     /// What verdicts read of a row.
     pub fn facts(&self, id: FilingId) -> Facts {
-        self.rows[id.0 as usize].1
+        self.facts[id.0 as usize]
     }
 
     /// The whole row, for people.
     pub fn filing(&self, id: FilingId) -> Filing {
-        self.rows[id.0 as usize].0.clone()
+        self.row(id).clone()
+    }
+
+    /// The whole row, borrowed.
+    pub fn row(&self, id: FilingId) -> &Filing {
+        &self.cold[id.0 as usize]
     }
 
     /// True when bind checking is on, the row lists addresses, and `addr` is none of them (D-H23).
     pub fn is_unbound(&self, id: FilingId, addr: IpAddr) -> bool {
-        self.bind_check && self.rows[id.0 as usize].0.is_unbound(addr)
+        self.bind_check && self.row(id).is_unbound(addr)
     }
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.facts.len()
     }
 
     /// True without rows.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.facts.is_empty()
+    }
+
+    /// Rows in order of their names.
+    pub fn rows(&self) -> impl Iterator<Item = &Filing> {
+        self.cold.iter().map(|row| &**row)
+    }
+
+    /// How many rows are in each state.
+    pub fn rows_by_status(&self) -> [(Status, usize); 5] {
+        Status::ALL.map(|(status, _, _)| (status, self.facts.iter().filter(|facts| facts.status == status).count()))
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("generation", &self.generation)
+            .field("rows", &self.len())
+            .finish_non_exhaustive()
     }
 }

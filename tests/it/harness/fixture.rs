@@ -29,7 +29,7 @@ pub fn filed(domain: &str, access: &[&str]) -> Filing {
     Filing {
         site_no: Some("京ICP备2021000001号-1".to_owned()),
         access: access.iter().map(|&id| id.to_owned()).collect(),
-        file: "fixture.csv".to_owned(),
+        file: "fixture.csv".into(),
         ..Filing::new(name(domain))
     }
 }

@@ -1,0 +1,360 @@
+//! Life-cycle events (rules A.5): reading a change line, and applying it to the rows.
+//!
+//! An event that breaks the rules is refused with its line and reason; later events still apply.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Filing;
+use super::issue::{Issue, Severity};
+use super::parse::object_cells;
+use super::row::{RowContext, read_row};
+use crate::model::{DomainName, FilingNumber, Status};
+
+use super::domain::clean_domain;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// 接入备案.
+    AddAccess,
+    /// 新增网站.
+    AddSite,
+    /// 取消接入.
+    CancelAccess,
+    /// 变更备案.
+    Change,
+    /// 认领备案.
+    Claim,
+    /// 注销网站.
+    DeregisterSite,
+    /// 注销主体.
+    DeregisterSubject,
+    /// 首次备案.
+    FirstFiling,
+    /// 导入备案.
+    Import,
+}
+
+impl EventKind {
+    /// Every kind with its spelling and Chinese name.
+    pub const ALL: [(Self, &'static str, &'static str); 9] = [
+        (Self::AddAccess, "add-access", "接入备案"),
+        (Self::AddSite, "add-site", "新增网站"),
+        (Self::CancelAccess, "cancel-access", "取消接入"),
+        (Self::Change, "change", "变更备案"),
+        (Self::Claim, "claim", "认领"),
+        (Self::DeregisterSite, "deregister-site", "注销网站"),
+        (Self::DeregisterSubject, "deregister-subject", "注销主体"),
+        (Self::FirstFiling, "first-filing", "首次备案"),
+        (Self::Import, "import", "导入"),
+    ];
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, name, zh)| *name == text || *zh == text).map(|&(kind, _, _)| kind)
+    }
+}
+
+/// One line of a changes file.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Its number in the file; events apply in rising order and each once.
+    pub seq: Option<u64>,
+    /// What happened.
+    pub kind: EventKind,
+    /// The domain concerned; `None` for 注销主体.
+    pub domain: Option<DomainName>,
+    /// 主体备案号, for 注销主体.
+    pub subject_no: Option<String>,
+    /// The provider whose access comes or goes.
+    pub provider: Option<String>,
+    /// Domains the site keeps, for 变更备案.
+    pub domains: Option<Vec<DomainName>>,
+    /// The row as far as the event gives it.
+    pub row: Option<Box<Filing>>,
+    /// Keys the event gives, for 变更备案.
+    pub keys: Vec<&'static str>,
+    /// The file.
+    pub file: Arc<str>,
+    /// Its line.
+    pub line: u32,
+}
+
+/// Reads a change line; `None` means it does not count, and why is among the issues.
+pub fn read_event(context: RowContext<'_>, line: u32, text: &str, issues: &mut Vec<Issue>) -> Option<Event> {
+    let mut refuse = |message: String| {
+        issues.push(Issue::at(Severity::Error, "event", context.file, line, message));
+        None::<Event>
+    };
+    let mut object: serde_json::Map<String, serde_json::Value> = match serde_json::from_str(text) {
+        Ok(object) => object,
+        Err(error) => return refuse(format!("column {}: {error}; expected one JSON object a line", error.column())),
+    };
+    let kind_text = object.remove("event").and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+    let Some(kind) = EventKind::parse(&kind_text) else {
+        let known = EventKind::ALL.map(|(_, name, _)| name).join(", ");
+        return refuse(format!("unknown event {kind_text:?}; expected one of {known}"));
+    };
+    let seq = object.remove("seq");
+    if seq.as_ref().is_some_and(|seq| seq.as_u64().is_none()) {
+        return refuse("seq must be a whole number".to_owned());
+    }
+    object.remove("at");
+    let provider = object.remove("provider").and_then(|value| value.as_str().map(str::to_owned));
+    let domains = match object.remove("domains").map(|value| read_domains(context, &value)) {
+        None => None,
+        Some(Ok(domains)) => Some(domains),
+        Some(Err(message)) => return refuse(message),
+    };
+    let mut res = Event {
+        seq: seq.and_then(|seq| seq.as_u64()),
+        kind,
+        domain: None,
+        subject_no: None,
+        provider,
+        domains,
+        row: None,
+        keys: Vec::new(),
+        file: context.file.clone(),
+        line,
+    };
+    if kind == EventKind::DeregisterSubject {
+        let number = object.get("subject_no").and_then(serde_json::Value::as_str).unwrap_or_default();
+        return match FilingNumber::parse(number, context.year) {
+            Ok((number, _)) => Some(Event { subject_no: Some(number.main().to_owned()), ..res }),
+            Err(error) => refuse(format!("subject_no: {error}")),
+        };
+    }
+    let domain = object.get("domain").and_then(serde_json::Value::as_str).unwrap_or_default();
+    match clean_domain(context.suffixes, domain) {
+        Ok(clean) => res.domain = Some(clean.domain),
+        Err((_, message)) => return refuse(format!("domain {domain:?}: {message}")),
+    }
+    if matches!(
+        kind,
+        EventKind::FirstFiling | EventKind::AddSite | EventKind::Change | EventKind::Claim | EventKind::Import
+    ) {
+        complete_row(&mut object, kind);
+        let cells = match object_cells(&object, text) {
+            Ok(cells) => cells,
+            Err(message) => return refuse(message),
+        };
+        res.keys = cells.iter().map(|cell| cell.key).collect();
+        res.row = Some(Box::new(read_row(context, line, &cells, issues)?));
+    }
+    Some(res)
+}
+
+/// Keys a row must have but an event of this kind need not give.
+fn complete_row(object: &mut serde_json::Map<String, serde_json::Value>, kind: EventKind) {
+    if matches!(kind, EventKind::Change | EventKind::Claim | EventKind::Import) {
+        let has_access = object.contains_key("access") || object.contains_key("接入商");
+        // These change neither number nor access; what they do give of those is refused when applied.
+        if !has_access {
+            object.insert("access".to_owned(), serde_json::Value::Null);
+        }
+        if !object.contains_key("status") && !object.contains_key("site_no") {
+            object.insert("status".to_owned(), "pending".into());
+        }
+    }
+    if let Some(access) = object.get_mut("access") {
+        if access.is_null() {
+            *access = serde_json::Value::Array(Vec::new());
+        }
+    }
+}
+
+fn read_domains(context: RowContext<'_>, value: &serde_json::Value) -> Result<Vec<DomainName>, String> {
+    let items = value.as_array().ok_or("domains: expected a list of domains")?;
+    items
+        .iter()
+        .map(|item| {
+            let text = item.as_str().ok_or("domains: expected a list of domains")?;
+            clean_domain(context.suffixes, text)
+                .map(|clean| clean.domain)
+                .map_err(|(_, message)| format!("{text:?}: {message}"))
+        })
+        .collect()
+}
+
+//--- Applying --------------------------------------------------------------------------------------------------------
+
+/// The rows while events are applied, by domain.
+pub type Rows = HashMap<DomainName, Filing>;
+
+/// Applies the events of one file in order; refused ones become issues.
+pub fn apply_events(rows: &mut Rows, events: &[Event], issues: &mut Vec<Issue>) {
+    let mut last_seq = 0;
+    for event in events {
+        if let Some(seq) = event.seq {
+            if seq <= last_seq {
+                let message = format!("seq {seq} was applied already or is out of order; the last was {last_seq}");
+                issues.push(Issue::at(Severity::Error, "event", &event.file, event.line, message));
+                continue;
+            }
+            if last_seq > 0 && seq > last_seq + 1 {
+                let message = format!("seq jumps from {last_seq} to {seq}; lines may be missing");
+                issues.push(Issue::at(Severity::Warning, "event", &event.file, event.line, message));
+            }
+            last_seq = seq;
+        }
+        if let Err(message) = apply(rows, event) {
+            issues.push(Issue::at(Severity::Error, "event", &event.file, event.line, message));
+        }
+    }
+}
+
+fn main_number(site_no: &str) -> String {
+    FilingNumber::parse(site_no, i32::MAX).map_or_else(|_| site_no.to_owned(), |(number, _)| number.main().to_owned())
+}
+
+fn is_filed(filing: &Filing) -> bool {
+    filing.status == Status::Active
+}
+
+fn subject_of(filing: &Filing) -> Option<String> {
+    filing.subject_no.clone().or_else(|| filing.site_no.as_deref().map(main_number))
+}
+
+fn apply(rows: &mut Rows, event: &Event) -> Result<(), String> {
+    match event.kind {
+        EventKind::FirstFiling | EventKind::AddSite => file_site(rows, event),
+        EventKind::AddAccess => {
+            let provider =
+                event.provider.clone().ok_or("provider is missing; expected the id whose access is added")?;
+            let row = filed_row(rows, event)?;
+            if row.access.contains(&provider) {
+                return Err(format!("{provider} gives access already"));
+            }
+            row.access.push(provider);
+            row.access.sort_unstable();
+            row.provisional_access_until = None;
+            place(row, event);
+            Ok(())
+        }
+        EventKind::CancelAccess => {
+            let provider = event.provider.as_ref().ok_or("provider is missing; expected the id whose access ends")?;
+            let row = filed_row(rows, event)?;
+            let before = row.access.len();
+            row.access.retain(|id| id != provider);
+            if row.access.len() == before {
+                return Err(format!("{provider} gives no access; those that do: {}", row.access.join(", ")));
+            }
+            place(row, event);
+            Ok(())
+        }
+        EventKind::Change => change(rows, event),
+        EventKind::Claim | EventKind::Import => {
+            let account = event.row.as_ref().and_then(|row| row.account.clone());
+            let row = filed_row(rows, event)?;
+            if account.is_some() {
+                row.account = account;
+            }
+            Ok(())
+        }
+        EventKind::DeregisterSite => {
+            let site_no = filed_row(rows, event)?.site_no.clone();
+            let domain = event.domain.clone();
+            cancel(rows, event, |filing| {
+                (site_no.is_some() && filing.site_no == site_no) || Some(&filing.domain) == domain.as_ref()
+            });
+            Ok(())
+        }
+        EventKind::DeregisterSubject => {
+            let found = cancel(rows, event, |filing| subject_of(filing) == event.subject_no);
+            if found == 0 { Err("no filed site has this main number".to_owned()) } else { Ok(()) }
+        }
+    }
+}
+
+/// The line an event stands on is where its effect is to be looked up.
+fn place(row: &mut Filing, event: &Event) {
+    row.file = event.file.clone();
+    row.line = event.line;
+}
+
+fn filed_row<'a>(rows: &'a mut Rows, event: &Event) -> Result<&'a mut Filing, String> {
+    let domain = event.domain.as_ref().ok_or("domain is missing")?;
+    match rows.get_mut(domain) {
+        Some(row) if is_filed(row) => Ok(row),
+        Some(row) => Err(format!("{domain} is {}, not filed", row.status.label())),
+        None => Err(format!("{domain} has no filing")),
+    }
+}
+
+fn cancel(rows: &mut Rows, event: &Event, matches: impl Fn(&Filing) -> bool) -> usize {
+    let mut count = 0;
+    for row in rows.values_mut().filter(|row| is_filed(row)) {
+        if matches(row) {
+            row.status = Status::Cancelled;
+            place(row, event);
+            count += 1;
+        }
+    }
+    count
+}
+
+/// 首次备案 and 新增网站: a new site; the first asks for a new subject, the second for a known one.
+fn file_site(rows: &mut Rows, event: &Event) -> Result<(), String> {
+    let row = event.row.as_deref().ok_or("the event carries no row")?;
+    let site_no = row.site_no.as_deref().ok_or("site_no is missing; a filing succeeds with its number")?;
+    if rows.get(&row.domain).is_some_and(is_filed) {
+        return Err(format!("{} is filed already", row.domain));
+    }
+    let subject = main_number(site_no);
+    let mut of_subject = rows.values().filter(|known| is_filed(known) && subject_of(known).as_ref() == Some(&subject));
+    if let Some(holder) = of_subject.clone().find(|known| known.site_no.as_deref() == Some(site_no)) {
+        return Err(format!("{site_no} is the number of {} already (rule R20)", holder.domain));
+    }
+    let subject_is_known = of_subject.next().is_some();
+    match (event.kind, subject_is_known) {
+        (EventKind::FirstFiling, true) => Err(format!("{subject} is filed already; expected add-site (新增网站)")),
+        (EventKind::AddSite, false) => Err(format!("{subject} is not filed; expected first-filing (首次备案)")),
+        _ => {
+            rows.insert(row.domain.clone(), row.clone());
+            Ok(())
+        }
+    }
+}
+
+/// 变更备案: attributes change; number and access do not; domains may only stay or go (rule R6d).
+fn change(rows: &mut Rows, event: &Event) -> Result<(), String> {
+    let given = event.row.as_deref().ok_or("the event carries no row")?;
+    let old = filed_row(rows, event)?.clone();
+    if event.keys.contains(&"access") && !given.access.is_empty() && given.access != old.access {
+        return Err("a change does not touch access; expected add-access or cancel-access".to_owned());
+    }
+    if given.site_no.is_some() && given.site_no != old.site_no {
+        return Err(format!("a change does not touch the number {}", old.site_no.unwrap_or_default()));
+    }
+    if let Some(domains) = &event.domains {
+        let of_site = |row: &Filing| is_filed(row) && row.site_no.is_some() && row.site_no == old.site_no;
+        if let Some(new) = domains.iter().find(|domain| !rows.get(*domain).is_some_and(of_site)) {
+            return Err(format!(
+                "{new} is not a domain of this site; a change can only keep or delete domains (rule R6d)"
+            ));
+        }
+        cancel(rows, event, |row| of_site(row) && !domains.contains(&row.domain));
+    }
+    let Some(row) = rows.get_mut(&old.domain) else { return Ok(()) };
+    for key in &event.keys {
+        match *key {
+            "subject" => row.subject.clone_from(&given.subject),
+            "subject_type" => row.subject_type.clone_from(&given.subject_type),
+            "province" => row.province.clone_from(&given.province),
+            "site_name" => row.site_name.clone_from(&given.site_name),
+            "category" => row.category.clone_from(&given.category),
+            "approval" => row.approval.clone_from(&given.approval),
+            "updated_on" => row.updated_on = given.updated_on,
+            "expires_on" => row.expires_on = given.expires_on,
+            "provisional_access_until" => row.provisional_access_until = given.provisional_access_until,
+            "restricted" => row.restricted = given.restricted,
+            "real_name" => row.real_name = given.real_name,
+            "addresses" => row.addresses.clone_from(&given.addresses),
+            "origin" => row.origin.clone_from(&given.origin),
+            _ => {}
+        }
+    }
+    place(row, event);
+    Ok(())
+}
