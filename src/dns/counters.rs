@@ -1,11 +1,151 @@
-//! What the DNS plane counts.
+//! What the DNS plane counts. Sums close: queries = responses + dropped, once nothing is in flight.
 
-use crate::count::{Labels, Observe, Sample};
+use super::question::DecodeError;
+use super::send::Transport;
+use crate::count::{Counter, Gauge, Labels, Observe, Sample};
+use crate::policy::{Action, Reason, Verdict};
+
+/// Types with a label of their own; every other is `other`.
+const TYPES: [(u16, &str); 15] = [
+    (1, "A"),
+    (28, "AAAA"),
+    (65, "HTTPS"),
+    (64, "SVCB"),
+    (5, "CNAME"),
+    (15, "MX"),
+    (16, "TXT"),
+    (2, "NS"),
+    (6, "SOA"),
+    (12, "PTR"),
+    (33, "SRV"),
+    (43, "DS"),
+    (48, "DNSKEY"),
+    (257, "CAA"),
+    (255, "ANY"),
+];
+
+/// Response codes with a label of their own; every other is `other`.
+const RCODES: [(u16, &str); 6] =
+    [(0, "NOERROR"), (1, "FORMERR"), (2, "SERVFAIL"), (3, "NXDOMAIN"), (4, "NOTIMP"), (5, "REFUSED")];
+
+/// What became of a look into the answer cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheOutcome {
+    /// Answered from it.
+    Hit,
+    /// Not there, or too old.
+    Miss,
+    /// Answered from it after judging again under a new generation.
+    Rejudged,
+    /// Answered past its lifetime, upstreams being down.
+    Stale,
+}
+
+impl CacheOutcome {
+    const ALL: [(Self, &'static str); 4] =
+        [(Self::Hit, "hit"), (Self::Miss, "miss"), (Self::Rejudged, "rejudged"), (Self::Stale, "stale")];
+}
 
 /// The DNS plane's counters; shared by its listeners, read by `ops`.
 #[derive(Debug, Default)]
-pub struct Counters {}
+pub struct Counters {
+    queries: [[Counter; TYPES.len() + 1]; 2],
+    undecodable: [Counter; 5],
+    responses: [Counter; RCODES.len() + 1],
+    cache: [Counter; 4],
+    verdicts: [[Counter; Reason::ALL.len()]; 2],
+    /// Packets that got no answer: not queries, or blocked by silence.
+    pub dropped: Counter,
+    /// Clients outside `allow-from`.
+    pub prohibited: Counter,
+    /// Queries refused because too many wait.
+    pub overloaded: Counter,
+    /// Queries answered SERVFAIL because the gate is not ready.
+    pub not_ready: Counter,
+    /// Questions no upstream answered.
+    pub unreachable: Counter,
+    /// Upstream or zone answers that could not be read.
+    pub unreadable: Counter,
+    /// Errors of sockets: accept, receive, send.
+    pub socket_errors: Counter,
+    /// TCP connections turned away at a limit.
+    pub connections_refused: Counter,
+    /// TCP connections now.
+    pub connections: Gauge,
+    /// Octets in the answer cache.
+    pub cache_octets: Gauge,
+}
+
+impl Counters {
+    /// Counts a decoded query.
+    pub fn query(&self, transport: Transport, qtype: u16) {
+        let at = TYPES.iter().position(|&(code, _)| code == qtype).unwrap_or(TYPES.len());
+        self.queries[transport as usize][at].increment();
+    }
+
+    /// Counts a packet that could not be decoded.
+    pub fn undecodable(&self, error: DecodeError) {
+        self.undecodable[DecodeError::ALL.iter().position(|kind| *kind == error).unwrap_or(0)].increment();
+    }
+
+    /// Counts a message sent, by the code in its header.
+    pub fn response(&self, message: &[u8]) {
+        let code = message.get(3).map_or(2, |octet| u16::from(octet & 0xf));
+        let at = RCODES.iter().position(|&(known, _)| known == code).unwrap_or(RCODES.len());
+        self.responses[at].increment();
+    }
+
+    /// Counts a look into the cache.
+    pub fn cache(&self, outcome: CacheOutcome) {
+        self.cache[outcome as usize].increment();
+    }
+
+    /// Counts a verdict.
+    pub fn verdict(&self, verdict: &Verdict) {
+        self.verdicts[verdict.action as usize][verdict.reason.index()].increment();
+    }
+}
 
 impl Observe for Counters {
-    fn observe(&self, _show: &mut dyn FnMut(&'static str, Labels<'_>, Sample<'_>)) {}
+    fn observe(&self, show: &mut dyn FnMut(&'static str, Labels<'_>, Sample<'_>)) {
+        let count = |counter: &Counter| Sample::Count(counter.value());
+        for transport in Transport::ALL {
+            let names = TYPES.iter().map(|&(_, name)| name).chain(["other"]);
+            for (name, counter) in names.zip(&self.queries[transport as usize]) {
+                show("dns_queries_total", &[("transport", transport.label()), ("type", name)], count(counter));
+            }
+        }
+        for (kind, counter) in DecodeError::ALL.iter().zip(&self.undecodable) {
+            show("dns_decode_errors_total", &[("kind", kind.label())], count(counter));
+        }
+        for (name, counter) in RCODES.iter().map(|&(_, name)| name).chain(["other"]).zip(&self.responses) {
+            show("dns_responses_total", &[("rcode", name)], count(counter));
+        }
+        for ((_, name), counter) in CacheOutcome::ALL.iter().zip(&self.cache) {
+            show("dns_cache_total", &[("outcome", name)], count(counter));
+        }
+        for action in [Action::Allow, Action::Block] {
+            for reason in Reason::ALL {
+                let labels = [("plane", "dns"), ("action", action.label()), ("reason", reason.label())];
+                let counter = &self.verdicts[action as usize][reason.index()];
+                if reason.action() == action || counter.value() > 0 {
+                    show("verdicts_total", &labels, count(counter));
+                }
+            }
+        }
+        for (kind, counter) in [
+            ("dropped", &self.dropped),
+            ("not_ready", &self.not_ready),
+            ("overloaded", &self.overloaded),
+            ("prohibited", &self.prohibited),
+            ("unreachable", &self.unreachable),
+            ("unreadable", &self.unreadable),
+        ] {
+            show("dns_refusals_total", &[("kind", kind)], count(counter));
+        }
+        show("socket_errors_total", &[("plane", "dns")], count(&self.socket_errors));
+        show("connections_refused_total", &[("plane", "dns")], count(&self.connections_refused));
+        show("connections", &[("plane", "dns")], Sample::Count(self.connections.value()));
+        show("dns_cache_bytes", &[], Sample::Count(self.cache_octets.value()));
+    }
 }

@@ -96,6 +96,11 @@ impl Reason {
         }
     }
 
+    /// What this reason asks for.
+    pub fn action(self) -> Action {
+        if self < Self::NotAccessed { Action::Allow } else { Action::Block }
+    }
+
     /// The position in [`Reason::ALL`], for counters.
     pub fn index(self) -> usize {
         self as usize

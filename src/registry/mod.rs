@@ -11,7 +11,7 @@ pub mod diff;
 pub mod domain;
 pub mod event;
 pub mod filing;
-mod index;
+pub mod index;
 pub mod issue;
 pub mod lint;
 pub mod merge;

@@ -1,0 +1,132 @@
+//! What an answer message leads to: addresses, chain, services, TTLs. Read once, kept beside the message.
+//!
+//! The verdict belongs to the query name, so nothing here is attached to an owner inside the chain (D-D1 to D-D3).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::edns::{ExtendedError, extended_errors};
+use super::svcb::{self, Service};
+use super::wire::{self, Record, Section, WireError, flag, rcode, rtype};
+use crate::model::DomainName;
+
+/// Addresses of one answer that are judged; more make it an answer nobody needs (64 KiB hold 4,000).
+const ADDRESSES_MAX: usize = 4096;
+
+/// An answer with what it leads to.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The message as it came, ID 0.
+    pub message: Bytes,
+    /// Its records.
+    pub records: Vec<Record>,
+    /// Header flags.
+    pub flags: u16,
+    /// Addresses in the answer section, hints included.
+    pub addresses: Vec<IpAddr>,
+    /// CNAME, DNAME and service targets in the answer section.
+    pub chain: Vec<DomainName>,
+    /// Services that name another target, whose addresses are judged too (D-D6).
+    pub targets: Vec<DomainName>,
+    /// True when some HTTPS or SVCB record carries `ech`.
+    pub has_ech: bool,
+    /// Extended errors of the sender.
+    pub errors: Vec<ExtendedError>,
+    /// How long the answer may be used; `None` means not at all.
+    pub lifetime: Option<Duration>,
+}
+
+impl Answer {
+    /// Reads a message. An error means it cannot be walked, and must not be passed on.
+    pub fn read(message: Bytes) -> Result<Self, WireError> {
+        let records = wire::records(&message)?;
+        let mut res = Self {
+            flags: wire::u16_at(&message, 2)?,
+            addresses: Vec::new(),
+            chain: Vec::new(),
+            targets: Vec::new(),
+            has_ech: false,
+            errors: extended_errors(&message)?,
+            lifetime: None,
+            records: Vec::new(),
+            message: message.clone(),
+        };
+        for record in records.iter().filter(|record| record.section == Section::Answer && record.class == 1) {
+            res.answer_record(&message, record)?;
+        }
+        res.addresses.truncate(ADDRESSES_MAX);
+        res.lifetime = lifetime(&message, &records, res.rcode());
+        res.records = records;
+        Ok(res)
+    }
+
+    /// The response code, without the OPT's upper bits.
+    pub fn rcode(&self) -> u16 {
+        self.flags & flag::RCODE
+    }
+
+    /// The octets of its question, and where the records begin.
+    pub fn question_end(&self) -> Result<usize, WireError> {
+        if wire::counts(&self.message)?[0] == 0 {
+            return Ok(wire::HEADER_OCTETS);
+        }
+        Ok(wire::skip_name(&self.message, wire::HEADER_OCTETS)? + 4)
+    }
+
+    fn answer_record(&mut self, message: &[u8], record: &Record) -> Result<(), WireError> {
+        match record.rtype {
+            rtype::A | rtype::AAAA => self.addresses.push(address(message, record)?),
+            rtype::CNAME | rtype::DNAME => {
+                let (target, after) = wire::read_name(message, record.data_at)?;
+                if after > record.data_end {
+                    return Err(WireError::Truncated);
+                }
+                self.chain.push(target);
+            }
+            rtype::HTTPS | rtype::SVCB => {
+                let Service { target, hints, has_ech } = svcb::read(message, record)?;
+                self.addresses.extend(hints);
+                self.chain.extend(target.clone());
+                self.targets.extend(target);
+                self.has_ech |= has_ech;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The address in an A or AAAA record.
+pub fn address(message: &[u8], record: &Record) -> Result<IpAddr, WireError> {
+    let data = record.data(message);
+    if let Ok(octets) = <[u8; 4]>::try_from(data) {
+        return Ok(IpAddr::V4(Ipv4Addr::from(octets)));
+    }
+    <[u8; 16]>::try_from(data).map(|octets| IpAddr::V6(Ipv6Addr::from(octets))).map_err(|_| WireError::Truncated)
+}
+
+/// The smallest TTL of an answer; for a negative one the SOA's, by its own TTL and MINIMUM (RFC 2308 section 5).
+fn lifetime(message: &[u8], records: &[Record], rcode: u16) -> Option<Duration> {
+    // RFC 9520 section 3.2: failures are kept, and not for long.
+    const FAILURE: Duration = Duration::from_secs(2);
+    let usable = |record: &&Record| record.rtype != rtype::OPT;
+    match rcode {
+        rcode::NOERROR | rcode::NXDOMAIN => {}
+        rcode::SERVFAIL | rcode::REFUSED => return Some(FAILURE),
+        _ => return None,
+    }
+    // "should be treated as if the entire value was zero" when the top bit is set (RFC 2181 section 8).
+    let seconds = |ttl: u32| if ttl > i32::MAX as u32 { 0 } else { ttl };
+    let answers = records.iter().filter(usable).filter(|record| record.section == Section::Answer);
+    let positive = answers.clone().any(|record| record.rtype != rtype::CNAME && record.rtype != rtype::RRSIG);
+    let smallest = answers.map(|record| seconds(record.ttl)).min();
+    if positive && rcode == rcode::NOERROR {
+        return smallest.map(|ttl| Duration::from_secs(u64::from(ttl)));
+    }
+    let soa = records.iter().find(|record| record.section == Section::Authority && record.rtype == rtype::SOA)?;
+    let minimum = wire::u32_at(message, soa.data_end.saturating_sub(4)).ok()?;
+    let ttl = seconds(soa.ttl).min(seconds(minimum)).min(smallest.unwrap_or(u32::MAX));
+    Some(Duration::from_secs(u64::from(ttl)))
+}

@@ -1,0 +1,144 @@
+//! The answer cache: what a source said, what it leads to, and how it was last judged.
+//!
+//! An entry keeps the source's answer for its lifetime and beside it the finished answer with everything it was judged
+//! under. Under anything else it is judged again from what is kept: no upstream is asked, and no verdict outlives its
+//! generation (interception D-D26, peers' #54). Bounded by octets.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::answer::Answer;
+use super::gate::{Companions, Judged};
+use super::question::Question;
+use super::settings::Settings;
+use super::wire::{flag, rcode};
+
+/// The question as a key: name, type, class and the header bits that change the answer.
+type Key = Box<[u8]>;
+
+fn key(question: &Question) -> Key {
+    let mut res = Vec::with_capacity(question.name.wire().len() + 5);
+    res.extend_from_slice(question.name.wire());
+    res.extend_from_slice(&question.qtype.to_be_bytes());
+    res.extend_from_slice(&question.qclass.to_be_bytes());
+    let bits = [question.recursion_desired, question.authentic_data, question.checking_disabled, question.dnssec_ok];
+    res.push(bits.iter().fold(0, |sum, bit| sum << 1 | u8::from(*bit)));
+    res.into_boxed_slice()
+}
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A local zone: authoritative, never kept.
+    Local,
+    /// An upstream.
+    Upstream,
+}
+
+/// One answer with what became of it.
+pub struct Entry {
+    /// As the source sent it.
+    pub answer: Answer,
+    /// Where it came from.
+    pub source: Source,
+    /// When.
+    pub stored_at: Instant,
+    /// How long it may be used.
+    pub lifetime: Duration,
+    /// Other addresses the verdict looks at; set once, when first needed.
+    pub companions: OnceLock<Companions>,
+    /// The last judgement.
+    pub judged: ArcSwapOption<Judged>,
+}
+
+impl Entry {
+    /// A fresh entry.
+    pub fn new(answer: Answer, source: Source, lifetime: Duration) -> Self {
+        Self {
+            answer,
+            source,
+            stored_at: Instant::now(),
+            lifetime,
+            companions: OnceLock::new(),
+            judged: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Whole seconds since it came.
+    pub fn age_seconds(&self) -> u32 {
+        u32::try_from(self.stored_at.elapsed().as_secs()).unwrap_or(u32::MAX)
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.stored_at.elapsed() < self.lifetime
+    }
+}
+
+#[derive(Clone)]
+struct Octets;
+
+impl Weighter<Key, Arc<Entry>> for Octets {
+    fn weight(&self, key: &Key, entry: &Arc<Entry>) -> u64 {
+        // The message twice (as it came and finished) and the fixed parts.
+        (key.len() + 2 * entry.answer.message.len() + 40 * entry.answer.records.len() + 512) as u64
+    }
+}
+
+/// The cache.
+pub struct AnswerCache {
+    entries: Cache<Key, Arc<Entry>, Octets>,
+    ttl_max: Duration,
+    negative_ttl_max: Duration,
+    stale_max: Duration,
+}
+
+impl AnswerCache {
+    /// An empty cache with the settings' bounds.
+    pub fn new(settings: &Settings) -> Self {
+        // An estimate of the entries for the first table; it grows within the bound.
+        let items = (settings.cache_bytes_max / 1024).clamp(16, 1 << 20);
+        Self {
+            entries: Cache::with_weighter(items, settings.cache_bytes_max as u64, Octets),
+            ttl_max: settings.cache_ttl_max,
+            negative_ttl_max: settings.negative_ttl_max,
+            stale_max: settings.stale_max,
+        }
+    }
+
+    /// The entry for a question, within its lifetime.
+    pub fn fresh(&self, question: &Question) -> Option<Arc<Entry>> {
+        self.entries.get(&key(question)).filter(|entry| entry.is_fresh())
+    }
+
+    /// The entry for a question past its lifetime, as far as may be (RFC 8767 section 5); failures never.
+    pub fn stale(&self, question: &Question) -> Option<Arc<Entry>> {
+        let entry = self.entries.get(&key(question))?;
+        let is_usable = matches!(entry.answer.rcode(), rcode::NOERROR | rcode::NXDOMAIN);
+        (is_usable && entry.stored_at.elapsed() < entry.lifetime + self.stale_max).then_some(entry)
+    }
+
+    /// Makes an entry of an upstream's answer and keeps it if it has a lifetime.
+    pub fn store(&self, question: &Question, answer: Answer) -> Arc<Entry> {
+        let is_negative = answer.addresses.is_empty() && answer.rcode() != rcode::NOERROR;
+        let ceiling = if is_negative { self.negative_ttl_max } else { self.ttl_max };
+        let lifetime = answer.lifetime.unwrap_or_default().min(ceiling);
+        // A truncated answer is no answer; one without records or SOA has no lifetime.
+        let is_kept = !lifetime.is_zero() && answer.flags & flag::TC == 0;
+        let failed = matches!(answer.rcode(), rcode::SERVFAIL | rcode::REFUSED);
+        let entry = Arc::new(Entry::new(answer, Source::Upstream, lifetime));
+        // A failure does not push out an answer that may still serve as a stale one.
+        if is_kept && !(failed && self.stale(question).is_some()) {
+            self.entries.insert(key(question), entry.clone());
+        }
+        entry
+    }
+
+    /// Octets held.
+    pub fn octets(&self) -> u64 {
+        self.entries.weight()
+    }
+}

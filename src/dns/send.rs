@@ -1,0 +1,136 @@
+//! The last step: ID, letter case, age, OPT and size for one client. A function of its arguments.
+
+use super::edns::{self, ExtendedError};
+use super::question::{DecodeError, Query};
+use super::rewrite::Finished;
+use super::wire::{self, HEADER_OCTETS, MESSAGE_OCTETS_MAX, Writer, flag, rcode};
+
+/// How the answer travels; decides its greatest size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A stream with length prefixes.
+    Tcp,
+    /// One datagram.
+    Udp,
+}
+
+impl Transport {
+    /// Every transport, for counters.
+    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+
+    /// The label in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// What turns a finished answer into one client's.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// The client's query.
+    pub query: &'a Query,
+    /// How it travels.
+    pub transport: Transport,
+    /// Our greatest datagram.
+    pub udp_octets_max: u16,
+    /// Seconds since the answer came.
+    pub age_seconds: u32,
+    /// Extended errors, for clients with OPT.
+    pub errors: &'a [ExtendedError],
+}
+
+/// Writes the client's message.
+pub fn deliver(finished: &Finished, delivery: &Delivery<'_>) -> Vec<u8> {
+    let query = delivery.query;
+    let mut res = Vec::with_capacity(finished.octets.len() + 64);
+    res.extend_from_slice(&finished.octets);
+    res[..2].copy_from_slice(&query.id.to_be_bytes());
+    let mut flags = u16::from_be_bytes([res[2], res[3]]) & !(flag::RD | flag::CD) | flag::QR;
+    for (set, bit) in [(query.question.recursion_desired, flag::RD), (query.question.checking_disabled, flag::CD)] {
+        flags |= if set { bit } else { 0 };
+    }
+    // AD only to whom asked for it (RFC 6840 section 5.8).
+    if !query.question.authentic_data && !query.question.dnssec_ok {
+        flags &= !flag::AD;
+    }
+    let end = HEADER_OCTETS + query.question_octets.len();
+    if let Some(place) = res.get_mut(HEADER_OCTETS..end) {
+        place.copy_from_slice(&query.question_octets);
+    }
+    for &at in &finished.ttl_offsets {
+        let at = usize::from(at);
+        if let Ok(ttl) = wire::u32_at(&res, at) {
+            let left = ttl.saturating_sub(delivery.age_seconds).min(finished.ttl_max);
+            res[at..at + 4].copy_from_slice(&left.to_be_bytes());
+        }
+    }
+    res[2..4].copy_from_slice(&flags.to_be_bytes());
+    let errors = if query.edns.is_some() { delivery.errors } else { &[] };
+    finish(res, query, delivery, errors)
+}
+
+fn finish(mut res: Vec<u8>, query: &Query, delivery: &Delivery<'_>, errors: &[ExtendedError]) -> Vec<u8> {
+    let limit = match (delivery.transport, query.edns) {
+        (Transport::Tcp, _) => MESSAGE_OCTETS_MAX,
+        // "512 bytes" without OPT (RFC 1035 section 4.2.1).
+        (Transport::Udp, None) => 512,
+        (Transport::Udp, Some(edns)) => usize::from(edns.udp_octets.min(delivery.udp_octets_max).max(512)),
+    };
+    let without_opt = res.len();
+    if let Some(edns) = query.edns {
+        edns::append_opt(&mut res, delivery.udp_octets_max, edns.dnssec_ok, 0, errors);
+    }
+    if res.len() <= limit {
+        return res;
+    }
+    if without_opt + 11 <= limit {
+        // The records fit, the extra text does not.
+        res.truncate(without_opt);
+        let count = wire::u16_at(&res, 10).unwrap_or(1).saturating_sub(1);
+        res[10..12].copy_from_slice(&count.to_be_bytes());
+        return finish(res, query, delivery, &[]);
+    }
+    truncated(&res, query, delivery)
+}
+
+/// The question alone with TC: the client asks again over TCP (RFC 7766 section 5).
+fn truncated(whole: &[u8], query: &Query, delivery: &Delivery<'_>) -> Vec<u8> {
+    let flags = u16::from_be_bytes([whole[2], whole[3]]) | flag::TC;
+    let mut res = Writer::new(query.id, flags, &query.question_octets).finish();
+    if let Some(edns) = query.edns {
+        edns::append_opt(&mut res, delivery.udp_octets_max, edns.dnssec_ok, 0, &[]);
+    }
+    res
+}
+
+/// The answer to a packet that cannot be decoded; `None` means none.
+///
+/// FORMERR, NOTIMP, REFUSED and BADVERS carry the question where it can be read.
+pub fn refuse(packet: &[u8], error: DecodeError, udp_octets_max: u16) -> Option<Vec<u8>> {
+    let header = packet.get(..HEADER_OCTETS)?;
+    let code = match error {
+        DecodeError::NotQuery => return None,
+        DecodeError::BadVersion => rcode::BADVERS,
+        DecodeError::Malformed => rcode::FORMERR,
+        DecodeError::NotImplemented => rcode::NOTIMP,
+        DecodeError::OtherClass => rcode::REFUSED,
+    };
+    let question = match error {
+        DecodeError::Malformed => &[][..],
+        _ => wire::skip_name(packet, HEADER_OCTETS)
+            .ok()
+            .and_then(|after| packet.get(HEADER_OCTETS..after + 4))
+            .unwrap_or_default(),
+    };
+    let asked = u16::from_be_bytes([header[2], header[3]]);
+    let flags = flag::QR | (asked & (flag::OPCODE | flag::RD | flag::CD)) | (code & flag::RCODE);
+    let id = u16::from_be_bytes([header[0], header[1]]);
+    let mut res = Writer::new(id, flags, question).finish();
+    if error == DecodeError::BadVersion {
+        edns::append_opt(&mut res, udp_octets_max, false, 1, &[]);
+    }
+    Some(res)
+}
