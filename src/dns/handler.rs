@@ -124,11 +124,11 @@ impl Gate {
         if let Some(special) = special_use(query.question.name.as_ref()) {
             return self.special(&query, client, special);
         }
-        if let Some(entry) = self.cache.fresh(&query.question) {
-            if let Some((judged, outcome)) = self.judged(&view, now, &query.question, &entry) {
-                self.counters.cache(outcome);
-                return self.send(&view, now, &query, client, &entry, &judged, Freshness::Cached);
-            }
+        if let Some(entry) = self.cache.fresh(&query.question)
+            && let Some((judged, outcome)) = self.judged(&view, now, &query.question, &entry)
+        {
+            self.counters.cache(outcome);
+            return self.send(&view, now, &query, client, &entry, &judged, Freshness::Cached);
         }
         Taken::Waiting(Box::new(query))
     }
@@ -251,10 +251,10 @@ impl Gate {
         entry: &Entry,
     ) -> Option<(Arc<Judged>, CacheOutcome)> {
         let basis = Basis::of(view, now);
-        if let Some(judged) = entry.judged.load_full() {
-            if judged.basis.is(&basis) {
-                return Some((judged, CacheOutcome::Hit));
-            }
+        if let Some(judged) = entry.judged.load_full()
+            && judged.basis.is(&basis)
+        {
+            return Some((judged, CacheOutcome::Hit));
         }
         let none = Companions::default();
         let companions = match entry.companions.get() {

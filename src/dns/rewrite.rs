@@ -105,14 +105,12 @@ fn signs_changed(
 fn cut_last(answer: &Answer, flags: u16, ttl_max: u32, cut: bool) -> Finished {
     let mut octets = answer.message.to_vec();
     let mut kept = answer.records.as_slice();
-    if cut {
-        if let Some((last, before)) = kept.split_last() {
-            octets.truncate(last.owner_at);
-            kept = before;
-            let at = 6 + 2 * last.section as usize;
-            let count = u16::from_be_bytes([octets[at], octets[at + 1]]).saturating_sub(1);
-            octets[at..at + 2].copy_from_slice(&count.to_be_bytes());
-        }
+    if cut && let Some((last, before)) = kept.split_last() {
+        octets.truncate(last.owner_at);
+        kept = before;
+        let at = 6 + 2 * last.section as usize;
+        let count = u16::from_be_bytes([octets[at], octets[at + 1]]).saturating_sub(1);
+        octets[at..at + 2].copy_from_slice(&count.to_be_bytes());
     }
     octets[2..4].copy_from_slice(&flags.to_be_bytes());
     let ttl_offsets = kept.iter().filter_map(|record| u16::try_from(record.ttl_at).ok()).collect();

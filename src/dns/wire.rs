@@ -328,10 +328,10 @@ impl Writer {
                     self.octets.extend_from_slice(&(0xc000 | target).to_be_bytes());
                     return;
                 }
-                if let Ok(here) = u16::try_from(self.octets.len()) {
-                    if here < 0x4000 {
-                        self.suffixes.insert(suffix, here);
-                    }
+                if let Ok(here) = u16::try_from(self.octets.len())
+                    && here < 0x4000
+                {
+                    self.suffixes.insert(suffix, here);
                 }
             }
             let end = (at + 1 + usize::from(length)).min(name.len());

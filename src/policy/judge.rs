@@ -180,10 +180,10 @@ impl Book<'_> {
         if facts.restricted {
             return self.verdict(Action::Block, Reason::Restricted, Rule::Restricted);
         }
-        if let (Some(id), Some(addr)) = (filing, place.addr) {
-            if self.snapshot.is_unbound(id, addr) {
-                return self.verdict(Action::Block, Reason::NotBound, Rule::BindCheck);
-            }
+        if let (Some(id), Some(addr)) = (filing, place.addr)
+            && self.snapshot.is_unbound(id, addr)
+        {
+            return self.verdict(Action::Block, Reason::NotBound, Rule::BindCheck);
         }
         let needs_access = place.is_ours && self.needs_access(place, facts);
         match self.filed(facts) {

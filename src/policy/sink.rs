@@ -59,10 +59,10 @@ impl Sink {
 
     /// Hands a record over, or drops and counts it. Never waits.
     pub fn send(&self, record: VerdictRecord) {
-        if let Some(sender) = &self.sender {
-            if sender.try_send(record).is_err() {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
+        if let Some(sender) = &self.sender
+            && sender.try_send(record).is_err()
+        {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 

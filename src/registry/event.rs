@@ -157,10 +157,10 @@ fn complete_row(object: &mut serde_json::Map<String, serde_json::Value>, kind: E
             object.insert("status".to_owned(), "pending".into());
         }
     }
-    if let Some(access) = object.get_mut("access") {
-        if access.is_null() {
-            *access = serde_json::Value::Array(Vec::new());
-        }
+    if let Some(access) = object.get_mut("access")
+        && access.is_null()
+    {
+        *access = serde_json::Value::Array(Vec::new());
     }
 }
 

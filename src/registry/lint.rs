@@ -53,16 +53,16 @@ fn lint_row(row: &Filing, today: Day, res: &mut Vec<Issue>) {
     }
     let number = row.site_no.as_deref().and_then(|text| FilingNumber::parse(text, i32::MAX).ok());
     let letter = number.and_then(|(number, _)| number.province());
-    if let (Some(letter), Some(province)) = (letter, row.province.as_deref()) {
-        if !province.starts_with(letter) {
-            note(
-                Severity::Error,
-                "R15a",
-                "province",
-                province,
-                format!("the number of {domain} was given out in {letter}"),
-            );
-        }
+    if let (Some(letter), Some(province)) = (letter, row.province.as_deref())
+        && !province.starts_with(letter)
+    {
+        note(
+            Severity::Error,
+            "R15a",
+            "province",
+            province,
+            format!("the number of {domain} was given out in {letter}"),
+        );
     }
     if row.provisional_access_until.is_some_and(|last| last < today) {
         note(

@@ -304,11 +304,11 @@ impl RowReader<'_, '_> {
                 "a number is missing; expected 网站备案号 unless the status is pending or rejected",
             );
         }
-        if let (Some(site_no), Some(subject_no)) = (&filing.site_no, &filing.subject_no) {
-            if !site_no.starts_with(subject_no.as_str()) {
-                let subject = cells.iter().find(|cell| cell.key == "subject_no");
-                self.note(Severity::Error, "R20", subject, format!("is not the stem of site_no {site_no}"));
-            }
+        if let (Some(site_no), Some(subject_no)) = (&filing.site_no, &filing.subject_no)
+            && !site_no.starts_with(subject_no.as_str())
+        {
+            let subject = cells.iter().find(|cell| cell.key == "subject_no");
+            self.note(Severity::Error, "R20", subject, format!("is not the stem of site_no {site_no}"));
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct Snapshot {
     suffixes: Arc<SuffixTable>,
     index: NameIndex,
     facts: Vec<Facts>,
-    cold: Vec<Box<Filing>>,
+    cold: Vec<Filing>,
     bind_check: bool,
 }
 
@@ -39,7 +39,7 @@ impl Snapshot {
         filings.reverse();
         let index = NameIndex::build(filings.iter().map(|filing| filing.domain.as_ref()));
         let facts = filings.iter().map(|filing| filing.facts(provider)).collect();
-        let cold = filings.into_iter().map(Box::new).collect();
+        let cold = filings;
         Self { generation, suffixes, index, facts, cold, bind_check }
     }
 
@@ -95,7 +95,7 @@ impl Snapshot {
 
     /// Rows in order of their names.
     pub fn rows(&self) -> impl Iterator<Item = &Filing> {
-        self.cold.iter().map(|row| &**row)
+        self.cold.iter()
     }
 
     /// How many rows are in each state.

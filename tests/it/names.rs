@@ -41,11 +41,11 @@ fn suffix_vectors_pass() {
         let (mut checked, mut on_private) = (0, 0);
         for (spelling, expected) in suffix_rows(&text) {
             let name = DomainName::from_text(&spelling);
-            if let Ok(name) = &name {
-                if private.iter().any(|rule| name.as_ref().is_at_or_below(rule.as_ref())) {
-                    on_private += 1;
-                    continue;
-                }
+            if let Ok(name) = &name
+                && private.iter().any(|rule| name.as_ref().is_at_or_below(rule.as_ref()))
+            {
+                on_private += 1;
+                continue;
             }
             let found = name.as_ref().ok().and_then(|name| table.registrable(name.as_ref())).map(|d| d.to_name());
             let expected = expected.map(|text| DomainName::from_text(&text).expect("a vector's name"));
