@@ -44,6 +44,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Filed requests.
     pub origin: Origin,
+    /// Where the built-in demo origin listens; `None` means none.
+    pub demo_origin: Option<SocketAddr>,
     /// Blocked requests.
     pub block: Block,
     /// The provider, for the page.
@@ -80,6 +82,7 @@ impl Settings {
         Self {
             listen: Vec::new(),
             origin: Origin::Fixed(origin),
+            demo_origin: None,
             block: Block { status: 451, redirect: String::new(), pages: None },
             provider: ProviderText::default(),
             proxy_protocol_from: Vec::new(),

@@ -1,1 +1,5 @@
-//! Operation: metrics, journal, admin listener, health, logging.
+//! Operation: metrics, journal, admin listener, health, logs. Reads what the planes count; decides nothing.
+
+pub mod settings;
+
+pub use settings::{AdminSettings, FaultSettings, JournalSettings, JournalWhat, LogFormat, Missing};

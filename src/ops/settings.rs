@@ -1,0 +1,90 @@
+//! Checked settings of operation: admin listener, journal, logs, fail-mode contract.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::policy::Outcome;
+
+/// Where the admin listener stands and who may use it.
+#[derive(Clone, Debug, Default)]
+pub struct AdminSettings {
+    /// The listen address; `None` means no admin listener.
+    pub listen: Option<SocketAddr>,
+    /// The bearer token; without one the listener is on a loopback address, which `config` holds.
+    pub token: Option<String>,
+}
+
+/// Which verdicts the journal keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JournalWhat {
+    /// Every verdict.
+    All,
+    /// Blocks, enforced or not.
+    #[default]
+    Blocks,
+    /// Every block, and one allow in so many; never zero.
+    Sampled(u32),
+}
+
+/// Where verdicts are written as JSON lines.
+#[derive(Clone, Debug, Default)]
+pub struct JournalSettings {
+    /// The file, opened for append; `None` means no journal.
+    pub path: Option<PathBuf>,
+    /// Which verdicts.
+    pub what: JournalWhat,
+}
+
+/// Form of the log on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    #[default]
+    Text,
+}
+
+/// What to do when a data set cannot be loaded at start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Missing {
+    /// Start, and answer nothing that needs a verdict until the data are there.
+    Block,
+    /// Start, and carry no verdict out until the data are there.
+    Observe,
+    /// Do not start.
+    #[default]
+    Refuse,
+}
+
+/// The fail-mode contract: what each fault does. Upstream failure is the DNS plane's setting.
+#[derive(Clone, Debug)]
+pub struct FaultSettings {
+    /// No registry could be loaded at start.
+    pub on_missing_registry: Missing,
+    /// No ranges could be loaded at start.
+    pub on_missing_ranges: Missing,
+    /// The registry is older than `registry_age_max`.
+    pub on_old_registry: Outcome,
+    /// Age of the newest confirmed load; `None` means no limit.
+    pub registry_age_max: Option<Duration>,
+    /// The time of day moved against the monotonic clock by more than `clock_jump_max`.
+    pub on_clock_jump: Outcome,
+    /// See `on_clock_jump`.
+    pub clock_jump_max: Duration,
+}
+
+impl Default for FaultSettings {
+    fn default() -> Self {
+        Self {
+            on_missing_registry: Missing::Refuse,
+            on_missing_ranges: Missing::Refuse,
+            on_old_registry: Outcome::Serve,
+            registry_age_max: None,
+            on_clock_jump: Outcome::Serve,
+            // Dates in filings are days: a minute changes no verdict but at midnight. No official reference.
+            clock_jump_max: Duration::from_secs(60),
+        }
+    }
+}
