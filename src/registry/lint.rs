@@ -1,32 +1,43 @@
 //! Findings over whole snapshots that need only the rows (rules A.6). Pure; the severities are the rule book's.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 
 use super::issue::{Issue, Severity};
-use super::{Filing, Snapshot};
+use super::{Filing, FilingId, Snapshot};
 use crate::model::{Day, FilingNumber, Status};
 
 /// The day from which a site has exactly one domain (rule R6a).
 const ONE_DOMAIN_SINCE: &str = "2019-04-22";
 
-/// Checks every row, in order of names.
+/// Checks every row, in the order they were read; then the numbers that several rows share.
 pub fn lint(snapshot: &Snapshot, today: Day) -> Vec<Issue> {
     let mut res = Vec::new();
     let one_domain_since = Day::parse(ONE_DOMAIN_SINCE).ok();
-    let mut by_site: HashMap<&str, Vec<&Filing>> = HashMap::new();
-    for row in snapshot.rows() {
-        if row.status != Status::Active {
+    // Numbers as hashes first: ten million texts would take more memory than the registry.
+    let hasher = RandomState::new();
+    let mut by_site: Vec<(u64, FilingId)> = Vec::new();
+    for id in snapshot.ids() {
+        if snapshot.facts(id).status != Status::Active {
             continue;
         }
-        if let Some(site_no) = &row.site_no {
-            by_site.entry(site_no).or_default().push(row);
+        let row = snapshot.filing(id);
+        lint_row(&row, today, &mut res);
+        if let Some(site_no) = row.site_no {
+            by_site.push((hasher.hash_one(site_no), id));
         }
-        lint_row(row, today, &mut res);
     }
-    let mut shared: Vec<_> = by_site.into_iter().filter(|(_, rows)| rows.len() > 1).collect();
-    shared.sort_unstable_by_key(|&(site_no, _)| site_no);
-    for (site_no, rows) in shared {
-        lint_shared_number(site_no, &rows, one_domain_since, &mut res);
+    by_site.sort_unstable();
+    let mut shared: BTreeMap<String, Vec<Filing>> = BTreeMap::new();
+    for rows in by_site.chunk_by(|a, b| a.0 == b.0).filter(|rows| rows.len() > 1) {
+        for &(_, id) in rows {
+            let row = snapshot.filing(id);
+            shared.entry(row.site_no.clone().unwrap_or_default()).or_default().push(row);
+        }
+    }
+    for (site_no, rows) in shared.iter().filter(|(_, rows)| rows.len() > 1) {
+        lint_shared_number(site_no, rows, one_domain_since, &mut res);
     }
     res
 }
@@ -76,7 +87,7 @@ fn lint_row(row: &Filing, today: Day, res: &mut Vec<Issue>) {
 }
 
 /// Rules R6a and R6b: several domains under one site number.
-fn lint_shared_number(site_no: &str, rows: &[&Filing], one_domain_since: Option<Day>, res: &mut Vec<Issue>) {
+fn lint_shared_number(site_no: &str, rows: &[Filing], one_domain_since: Option<Day>, res: &mut Vec<Issue>) {
     let is_new = rows.iter().any(|row| row.filed_on.is_some() && row.filed_on >= one_domain_since);
     let (severity, rule, what) = if is_new {
         (Severity::Error, "R6a", "a site filed since 2019-04-22 has exactly one domain")
