@@ -4,13 +4,13 @@
 //! chunks that did not change. Rows that stand together in a file stand together in a chunk, as blocks; which file and
 //! line a block begins on is kept apart ([`Places`]), because that moves when lines are inserted above.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::Filing;
 use super::dictionary::{Dictionary, Remembered};
 use super::entry::{Entry, shift_cold, write_entry, write_tombstone};
 use super::memory::Memory;
-use super::record::{read_record, split_line, write_record};
+use super::record::{main_number_hashes, read_record, record_octets, split_line, write_record};
 use crate::model::{Facts, NameRef};
 
 /// Bits of a position within its chunk.
@@ -38,11 +38,32 @@ pub struct Chunk {
     pub cold: Memory,
     /// Where each block begins, ascending, with its number.
     pub blocks: Vec<(u32, u32)>,
+    /// Where the rows under a main number are: hash and offset, ascending; made when it is first asked for.
+    subjects: OnceLock<Vec<(u32, u32)>>,
 }
 
 impl Chunk {
-    fn octets(&self) -> usize {
-        self.entries.len() + self.cold.len() + 8 * self.blocks.len()
+    fn subjects(&self) -> &[(u32, u32)] {
+        self.subjects.get_or_init(|| {
+            let mut res = Vec::new();
+            let mut at = 1;
+            while at < self.entries.len() {
+                let entry = Entry::at(&self.entries, at);
+                let record = self.cold.get(entry.cold()..).unwrap_or_default();
+                let hashes = if entry.is_tombstone() { [None; 2] } else { main_number_hashes(record) };
+                let offset = u32::try_from(at).expect("a chunk is below CHUNK_OCTETS_MAX");
+                res.extend(hashes.into_iter().flatten().map(|hash| (hash, offset)));
+                at += entry.octets();
+            }
+            res.sort_unstable();
+            res.shrink_to_fit();
+            res
+        })
+    }
+
+    /// Octets of entries and cold records.
+    pub fn octets(&self) -> usize {
+        self.entries.len() + self.cold.len()
     }
 }
 
@@ -63,11 +84,13 @@ impl Arena {
         Self { chunks }
     }
 
-    /// The same chunks with one more.
-    pub fn with(&self, chunk: Chunk) -> Result<Self, ArenaFull> {
+    /// The same chunks without those of these numbers, which are free again.
+    pub fn without(&self, numbers: &[usize]) -> Self {
         let mut chunks = self.chunks.clone();
-        chunks.push(Arc::new(chunk));
-        if chunks.len() > CHUNKS_MAX { Err(ArenaFull) } else { Ok(Self { chunks }) }
+        for &number in numbers {
+            chunks[number] = Arc::new(Chunk::default());
+        }
+        Self { chunks }
     }
 
     /// The entry at a position.
@@ -116,6 +139,20 @@ impl Arena {
         })
     }
 
+    /// Positions of the entries from `begin` to `end`, which lie in one chunk.
+    pub fn span(&self, begin: u32, end: u32) -> impl Iterator<Item = u32> + '_ {
+        let (number, from) = split(begin);
+        let length = end.saturating_sub(begin) as usize;
+        let from = u32::try_from(from).expect("an offset has 24 bits");
+        let to = from + u32::try_from(length).expect("a span is below a chunk");
+        (number < self.chunks.len()).then(|| self.positions_in(number, from, to)).into_iter().flatten()
+    }
+
+    /// How many entries lie from `begin` to `end`.
+    pub fn count(&self, begin: u32, end: u32) -> usize {
+        self.span(begin, end).count()
+    }
+
     /// Positions of all entries.
     pub fn positions(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.chunks.len()).flat_map(|number| self.positions_in(number, 1, u32::MAX))
@@ -136,16 +173,44 @@ impl Arena {
         let (a, b) = (self.entry(position), other.entry(other_position));
         let record = |arena: &Self, position: u32| {
             let octets = arena.record(position);
-            let whole = super::record::record_octets(octets);
+            let whole = record_octets(octets);
             split_line(&octets[..whole]).1.to_vec()
         };
         a.facts() == b.facts() && record(self, position) == record(other, other_position)
     }
 
+    /// Positions of all rows that may stand under the main number of this hash, those that count no more included.
+    pub fn of_subject(&self, hash: u32) -> Vec<u32> {
+        let mut res = Vec::new();
+        for (number, chunk) in self.chunks.iter().enumerate() {
+            let subjects = chunk.subjects();
+            let from = subjects.partition_point(|&(known, _)| known < hash);
+            let found = subjects[from..].iter().take_while(|&&(known, _)| known == hash);
+            res.extend(found.map(|&(_, offset)| join(number, offset as usize)));
+        }
+        res
+    }
+
+    /// Makes what [`Arena::of_subject`] needs, on all cores.
+    pub fn prepare_subjects(&self) {
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        std::thread::scope(|scope| {
+            for _ in 0..cores.min(self.chunks.len()) {
+                scope.spawn(|| {
+                    while let Some(chunk) = self.chunks.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                        chunk.subjects();
+                    }
+                });
+            }
+        });
+    }
+
     /// Octets of entries, cold records and block tables.
     pub fn octets(&self) -> [usize; 3] {
         self.chunks.iter().fold([0; 3], |[entries, cold, blocks], chunk| {
-            [entries + chunk.entries.len(), cold + chunk.cold.len(), blocks + 8 * chunk.blocks.len()]
+            let subjects = chunk.subjects.get().map_or(0, |subjects| 8 * subjects.len());
+            [entries + chunk.entries.len(), cold + chunk.cold.len(), blocks + 8 * chunk.blocks.len() + subjects]
         })
     }
 }
@@ -254,7 +319,7 @@ impl Rows {
         }
         self.push_entry(entry.name().wire(), &entry.facts());
         let record = arena.record(position);
-        let (old_line, rest) = split_line(&record[..super::record::record_octets(record)]);
+        let (old_line, rest) = split_line(&record[..record_octets(record)]);
         super::code::write_number(&mut self.cold, u64::from(line.unwrap_or(old_line)));
         self.cold.extend_from_slice(rest);
     }
@@ -264,16 +329,20 @@ impl Rows {
     }
 }
 
-/// Packs rows into chunks.
+/// Packs rows into chunks, which get the numbers that `before` has no chunk under.
 pub struct ArenaBuilder {
     done: Vec<Arc<Chunk>>,
     open: Chunk,
+    /// The number the open chunk gets.
+    number: usize,
 }
 
 impl ArenaBuilder {
-    /// Chunks to come after those of `before`.
+    /// Chunks beside those of `before`.
     pub fn after(before: &Arena) -> Self {
-        Self { done: before.chunks.clone(), open: empty_chunk() }
+        let done = before.chunks.clone();
+        let number = free_number(&done);
+        Self { done, open: empty_chunk(), number }
     }
 
     /// Appends rows, and the blocks they stand in: where in `rows.entries` each begins, with its number.
@@ -282,10 +351,10 @@ impl ArenaBuilder {
     pub fn append(&mut self, rows: &mut Rows, blocks: &[(u32, u32)]) -> Result<u32, ArenaFull> {
         let fits = self.open.entries.len() + rows.entries.len() < CHUNK_OCTETS_MAX
             && self.open.cold.len() + rows.cold.len() < COLD_OCTETS_MAX;
-        if !fits {
+        if !fits && self.open.entries.len() > 1 {
             self.close();
         }
-        if self.done.len() >= CHUNKS_MAX || rows.entries.len() >= CHUNK_OCTETS_MAX - 1 {
+        if self.number >= CHUNKS_MAX || rows.entries.len() >= CHUNK_OCTETS_MAX - 1 {
             return Err(ArenaFull);
         }
         let by = u32::try_from(self.open.cold.len()).expect("a chunk's cold octets are below 4 GiB");
@@ -295,8 +364,8 @@ impl ArenaBuilder {
         let base = u32::try_from(self.open.entries.len()).expect("a chunk is below CHUNK_OCTETS_MAX");
         self.open.blocks.extend(blocks.iter().map(|&(begin, number)| (base + begin, number)));
         self.open.entries.extend(&rows.entries, CHUNK_OCTETS_MAX);
-        self.open.cold.extend(&rows.cold, COLD_OCTETS_MAX);
-        Ok(join(self.done.len(), base as usize))
+        self.open.cold.extend(&rows.cold, COLD_OCTETS_MAX.max(rows.cold.len()));
+        Ok(join(self.number, base as usize))
     }
 
     /// The chunks so far.
@@ -312,9 +381,18 @@ impl ArenaBuilder {
         chunk.entries.shrink();
         chunk.cold.shrink();
         chunk.blocks.shrink_to_fit();
-        debug_assert!(chunk.octets() > 0);
-        self.done.push(Arc::new(chunk));
+        let chunk = Arc::new(chunk);
+        match self.done.get_mut(self.number) {
+            Some(place) => *place = chunk,
+            None => self.done.push(chunk),
+        }
+        self.number = free_number(&self.done);
     }
+}
+
+/// The first number without a chunk, or with one that was emptied.
+fn free_number(chunks: &[Arc<Chunk>]) -> usize {
+    chunks.iter().position(|chunk| chunk.entries.is_empty()).unwrap_or(chunks.len())
 }
 
 fn empty_chunk() -> Chunk {

@@ -140,6 +140,11 @@ impl CompactNumber {
         write_number(out, self.service);
     }
 
+    /// True without a service part.
+    pub fn is_main(self) -> bool {
+        self.service == 0
+    }
+
     /// How many octets of the text are the main number.
     pub fn main_octets(self) -> usize {
         self.main_octets

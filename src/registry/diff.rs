@@ -1,5 +1,6 @@
 //! What a new snapshot changes: who comes, who goes, whose verdicts may turn.
 
+use super::snapshot::Table;
 use super::{Filing, FilingId, Snapshot};
 use crate::model::DomainName;
 
@@ -94,8 +95,11 @@ pub fn each_change(old: &Snapshot, new: &Snapshot, mut visit: impl FnMut(Change)
 
 /// What differs between two rows of one domain; `None` when nothing does.
 pub fn compare(old: &Snapshot, before: FilingId, new: &Snapshot, now: FilingId) -> Option<Vec<String>> {
-    let (a, b) = (old.table(), new.table());
-    let (before, now) = (before.position(), now.position());
+    compare_rows(old.table(), before.position(), new.table(), now.position())
+}
+
+/// As [`compare`], of positions.
+pub(super) fn compare_rows(a: &Table, before: u32, b: &Table, now: u32) -> Option<Vec<String>> {
     let of_one_dictionary = std::sync::Arc::ptr_eq(&a.dictionary, &b.dictionary);
     if of_one_dictionary && a.arena.says_the_same(before, &b.arena, now) {
         return None;

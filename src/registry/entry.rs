@@ -9,6 +9,10 @@
 //! octets, the end of the registration in days since 1990, or `ffff` and both dates in full. Wire names delimit
 //! themselves and none is the beginning of another, so comparing as many octets as the wanted name has is exact.
 
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
 use crate::model::{Day, Facts, NameRef, OriginSide, Status};
 
 /// Octets before the dates.
@@ -109,6 +113,14 @@ impl<'a> Entry<'a> {
     /// How many octets it takes.
     pub fn octets(self) -> usize {
         self.name_at() + self.name().wire().len()
+    }
+
+    /// A number over name, flags and dates, the same on every node.
+    pub fn digest(self) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(1, 2);
+        hasher.write_u8(self.octets[0]);
+        hasher.write(&self.octets[HEAD..self.octets()]);
+        hasher.finish()
     }
 
     /// What verdicts read.

@@ -123,6 +123,26 @@ impl Slots {
         }
     }
 
+    /// True when `rows` more fit.
+    pub fn has_room(&self, rows: usize) -> bool {
+        (self.used + rows) * SLOTS_PER_16_ROWS / 16 + 1 < self.count
+    }
+
+    /// The same rows with room for `rows` more; `hash` gives the hash of the name at a position.
+    pub fn with_more_room(&self, rows: usize, hash: impl Fn(u32) -> u64) -> Self {
+        if self.has_room(rows) {
+            let mut octets = Memory::zeroed(self.octets.len());
+            octets.copy_from_slice(&self.octets);
+            return Self { octets, count: self.count, used: self.used };
+        }
+        // Twice as many, so that a row at a time does not copy the table each time into one of another size.
+        let mut res = Self::with_room((self.used + rows) * 2);
+        for position in self.positions() {
+            res.insert(hash(position), position, |_| false);
+        }
+        res
+    }
+
     /// Lets the slot that leads to `old` lead to `new`.
     pub fn redirect(&mut self, hash: u64, old: u32, new: u32) {
         let mut at = self.home(hash);

@@ -7,6 +7,7 @@
 //! `row::CELL_OCTETS_MAX`, and the settings' shares.
 
 pub mod arena;
+pub mod block;
 pub mod code;
 pub mod counters;
 pub mod dictionary;
@@ -14,6 +15,7 @@ pub mod diff;
 pub mod domain;
 pub mod entry;
 pub mod event;
+pub mod files;
 pub mod filing;
 pub mod index;
 pub mod issue;
@@ -21,13 +23,18 @@ pub mod lint;
 pub mod memory;
 pub mod merge;
 pub mod parse;
+pub mod quick;
 pub mod record;
 pub mod reload;
 pub mod row;
+pub mod scan;
 pub mod settings;
 pub mod snapshot;
 pub mod source;
+pub mod split;
+pub mod state;
 pub mod store;
+pub mod tidy;
 
 pub use counters::Counters;
 pub use filing::Filing;

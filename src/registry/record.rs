@@ -8,6 +8,10 @@
 //! rows share are numbers of the dictionary; a main number that is the stem of the site number is one bit. Status,
 //! restriction, end of registration and provisional access stand in the arena entry.
 
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
 use super::Filing;
 use super::code::{Codes, compact, read_filing_number, write_day, write_filing_number, write_number, write_text};
 use super::dictionary::{Dictionary, Remembered};
@@ -221,6 +225,51 @@ pub fn split_line(octets: &[u8]) -> (u32, &[u8]) {
     let mut codes = Codes::new(octets);
     let line = u32::try_from(codes.number()).unwrap_or(0);
     (line, codes.rest())
+}
+
+/// Hashes of the main numbers that the record at the start of `octets` stands under: its own and its site number's.
+pub fn main_number_hashes(octets: &[u8]) -> [Option<u32>; 2] {
+    let mut codes = Codes::new(octets);
+    codes.number();
+    let present = u32::try_from(codes.number()).unwrap_or(0);
+    let skip_shared = |codes: &mut Codes<'_>, bits: u32| {
+        for _ in 0..(present & bits).count_ones() {
+            if codes.number() == 0 {
+                codes.text();
+            }
+        }
+    };
+    skip_shared(&mut codes, field::ACCESS);
+    let of_site = (present & field::SITE_NO != 0).then(|| number_hash(&mut codes));
+    if present & field::SUBJECT_NO == 0 {
+        return [of_site, None];
+    }
+    skip_shared(&mut codes, field::SUBJECT_TYPE | field::PROVINCE);
+    for _ in 0..(present & (field::FILED_ON | field::UPDATED_ON)).count_ones() {
+        codes.number();
+    }
+    skip_shared(&mut codes, field::SOURCE);
+    [of_site, Some(number_hash(&mut codes))]
+}
+
+/// The hash of a main number, as [`main_number_hashes`] has it.
+pub fn main_number_hash(main_number: &str) -> u32 {
+    let mut out = Vec::new();
+    write_filing_number(&mut out, main_number);
+    number_hash(&mut Codes::new(&out))
+}
+
+fn number_hash(codes: &mut Codes<'_>) -> u32 {
+    let lead = codes.octet();
+    let mut hasher = SipHasher13::new_with_keys(0, 0);
+    if lead == 0 {
+        hasher.write(super::event::main_number(codes.text()).as_bytes());
+    } else {
+        hasher.write_u8(lead);
+        hasher.write_u64(codes.number());
+        codes.number();
+    }
+    hasher.finish() as u32
 }
 
 /// How many octets the record at the start of `octets` takes.

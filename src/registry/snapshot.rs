@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::Filing;
 use super::arena::{Arena, ArenaBuilder, Places, Rows};
 use super::dictionary::{Dictionary, Remembered};
+use super::entry::Entry;
 use super::index::{NameKey, Slots};
 use crate::model::{Facts, NameRef, Status, SuffixTable};
 
@@ -51,8 +52,31 @@ pub struct Table {
     pub places: Arc<Places>,
     /// Of both tables.
     pub key: NameKey,
+    /// Of the rows that count.
+    pub tally: Tally,
+}
+
+/// Figures over rows that can be kept while rows come and go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
     /// Rows in each state, in the order of [`Status::ALL`].
     pub by_status: [usize; 5],
+    /// Sum over what verdicts read of each row: nodes with equal sums judge alike.
+    pub digest: u64,
+}
+
+impl Tally {
+    /// Counts a row.
+    pub fn add(&mut self, entry: Entry<'_>) {
+        self.by_status[entry.facts().status as usize] += 1;
+        self.digest = self.digest.wrapping_add(entry.digest());
+    }
+
+    /// Takes a row out again.
+    pub fn take(&mut self, entry: Entry<'_>) {
+        self.by_status[entry.facts().status as usize] -= 1;
+        self.digest = self.digest.wrapping_sub(entry.digest());
+    }
 }
 
 /// Octets a table takes, by section.
@@ -92,52 +116,33 @@ impl Table {
             dictionary: Arc::default(),
             places: Arc::default(),
             key: NameKey::random(),
-            by_status: [0; 5],
+            tally: Tally::default(),
         }
     }
 
-    /// Indexes every entry of `arena`. Of entries with one name `choose(before, this)` says which counts.
-    pub fn index(
-        arena: Arena,
-        dictionary: Arc<Dictionary>,
-        places: Arc<Places>,
-        key: NameKey,
-        rows: usize,
-        mut choose: impl FnMut(&Arena, u32, u32) -> u32,
-    ) -> Self {
-        let mut slots = Slots::with_room(rows);
-        let mut positions = arena.positions();
-        let mut pending: Vec<(u64, u32)> = Vec::with_capacity(BATCH);
-        loop {
-            pending.clear();
-            pending.extend(positions.by_ref().take(BATCH).map(|at| (key.hash(arena.entry(at).name()), at)));
-            if pending.is_empty() {
-                break;
-            }
-            // Reading all the slots first lets the memory fetch them side by side.
-            std::hint::black_box(pending.iter().fold(0, |sum, &(hash, _)| sum ^ slots.touch(hash)));
-            for &(hash, at) in &pending {
-                let name = arena.entry(at).name();
-                if let Some(before) = slots.insert(hash, at, |known| arena.is_named(known, name)) {
-                    let chosen = choose(&arena, before, at);
-                    slots.redirect(hash, before, chosen);
-                }
+    /// The same with every entry of `arena`, which has at most `rows`; of entries with one name the last counts.
+    fn of_arena(self, arena: Arena, rows: usize) -> Self {
+        let mut repeated = Vec::new();
+        let mut base = Recount::index(&arena, self.key, rows, arena.positions(), |_, at| repeated.push(at));
+        for at in repeated {
+            base.lead(&arena, arena.entry(at).name(), at);
+        }
+        let (slots, tally) = base.finish();
+        Self { base: Arc::new(slots), arena, tally, ..self }
+    }
+
+    /// The overlay with these names leading to these positions.
+    pub fn overlaid(&self, arena: &Arena, targets: &[(Box<[u8]>, u32)]) -> Slots {
+        let mut res =
+            self.overlay.with_more_room(targets.len(), |position| self.key.hash(arena.entry(position).name()));
+        for (name, position) in targets {
+            let name = NameRef::from_canonical_wire(name);
+            let hash = self.key.hash(name);
+            if let Some(before) = res.insert(hash, *position, |known| arena.is_named(known, name)) {
+                res.redirect(hash, before, *position);
             }
         }
-        drop(positions);
-        let mut by_status = [0; 5];
-        for position in slots.positions() {
-            by_status[arena.entry(position).facts().status as usize] += 1;
-        }
-        Self {
-            base: Arc::new(slots),
-            overlay: Arc::new(Slots::with_room(0)),
-            arena,
-            dictionary,
-            places,
-            key,
-            by_status,
-        }
+        res
     }
 
     /// The position of exactly `name`. Cost: one hash, usually one slot and one entry; no allocation, no lock.
@@ -177,7 +182,7 @@ impl Table {
 
     /// How many rows count.
     pub fn len(&self) -> usize {
-        self.by_status.iter().sum()
+        self.tally.by_status.iter().sum()
     }
 
     /// True without rows.
@@ -200,6 +205,75 @@ impl Table {
             texts: self.dictionary.octets(),
             blocks: blocks + 8 * self.places.blocks.len(),
         }
+    }
+}
+
+/// A look-up table in the making, with the rows it leads to counted by status.
+pub struct Recount {
+    slots: Slots,
+    key: NameKey,
+    tally: Tally,
+}
+
+impl Recount {
+    /// Indexes the entries at `positions`, at most `rows`. Of entries with one name the first is found; `repeated` is
+    /// called with it and each later one.
+    pub fn index(
+        arena: &Arena,
+        key: NameKey,
+        rows: usize,
+        mut positions: impl Iterator<Item = u32>,
+        mut repeated: impl FnMut(u32, u32),
+    ) -> Self {
+        let mut res = Self { slots: Slots::with_room(rows), key, tally: Tally::default() };
+        let mut pending: Vec<(u64, u32)> = Vec::with_capacity(BATCH);
+        loop {
+            pending.clear();
+            pending.extend(positions.by_ref().take(BATCH).map(|at| (key.hash(arena.entry(at).name()), at)));
+            if pending.is_empty() {
+                return res;
+            }
+            // Reading all the slots first lets the memory fetch them side by side.
+            std::hint::black_box(pending.iter().fold(0, |sum, &(hash, _)| sum ^ res.slots.touch(hash)));
+            for &(hash, at) in &pending {
+                let entry = arena.entry(at);
+                match res.slots.insert(hash, at, |known| arena.is_named(known, entry.name())) {
+                    Some(before) => repeated(before, at),
+                    None => res.tally.add(entry),
+                }
+            }
+        }
+    }
+
+    /// The position of exactly `name`.
+    pub fn find(&self, arena: &Arena, name: NameRef<'_>) -> Option<u32> {
+        self.slots.find(self.key.hash(name), |position| arena.is_named(position, name))
+    }
+
+    /// Lets `name`, which leads to `before`, lead to `now`.
+    pub fn redirect(&mut self, arena: &Arena, name: NameRef<'_>, before: u32, now: u32) {
+        self.slots.redirect(self.key.hash(name), before, now);
+        self.tally.take(arena.entry(before));
+        self.tally.add(arena.entry(now));
+    }
+
+    /// Lets `name` lead to `position`, wherever it led before.
+    pub fn lead(&mut self, arena: &Arena, name: NameRef<'_>, position: u32) {
+        match self.find(arena, name) {
+            Some(before) => self.redirect(arena, name, before, position),
+            None => {
+                if !self.slots.has_room(1) {
+                    self.slots = self.slots.with_more_room(1, |at| self.key.hash(arena.entry(at).name()));
+                }
+                self.slots.insert(self.key.hash(name), position, |_| false);
+                self.tally.add(arena.entry(position));
+            }
+        }
+    }
+
+    /// The table and the figures over its rows.
+    pub fn finish(self) -> (Slots, Tally) {
+        (self.slots, self.tally)
     }
 }
 
@@ -227,9 +301,8 @@ impl Snapshot {
             let block = places.add(file, 0);
             builder.append(&mut rows, &[(0, block)]).expect("rows in memory are fewer than an arena can hold");
         }
-        let (dictionary, places) = (Arc::new(dictionary), Arc::new(places));
-        let table = Table::index(builder.finish(), dictionary, places, NameKey::random(), count, |_, _, last| last);
-        Self::of_table(generation, suffixes, bind_check, table)
+        let table = Table { dictionary: Arc::new(dictionary), places: Arc::new(places), ..Table::empty() };
+        Self::of_table(generation, suffixes, bind_check, table.of_arena(builder.finish(), count))
     }
 
     /// Publishes `table` as generation `generation`.
@@ -250,6 +323,11 @@ impl Snapshot {
     /// The public suffix table of this generation.
     pub fn suffixes(&self) -> &SuffixTable {
         &self.suffixes
+    }
+
+    /// The same, to keep.
+    pub(super) fn shared_suffixes(&self) -> Arc<SuffixTable> {
+        self.suffixes.clone()
     }
 
     /// The rows with their look-up tables.
@@ -323,7 +401,7 @@ impl Snapshot {
 
     /// How many rows are in each state.
     pub fn rows_by_status(&self) -> [(Status, usize); 5] {
-        Status::ALL.map(|(status, _, _)| (status, self.table.by_status[status as usize]))
+        Status::ALL.map(|(status, _, _)| (status, self.table.tally.by_status[status as usize]))
     }
 
     /// Octets it takes, by section.
@@ -366,7 +444,8 @@ mod tests {
         let block = places.add(file, 0);
         let mut builder = ArenaBuilder::after(&Arena::default());
         builder.append(&mut packed, &[(0, block)]).expect("few rows");
-        Table::index(builder.finish(), Arc::new(dictionary), Arc::new(places), key, rows.len(), |_, _, last| last)
+        let table = Table { dictionary: Arc::new(dictionary), places: Arc::new(places), key, ..Table::empty() };
+        table.of_arena(builder.finish(), rows.len())
     }
 
     proptest! {

@@ -5,3 +5,4 @@ mod dns_bypass;
 mod harness;
 mod names;
 mod registry;
+mod registry_reload;
