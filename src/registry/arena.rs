@@ -16,7 +16,7 @@ use crate::model::{Facts, NameRef};
 /// Bits of a position within its chunk.
 const OFFSET_BITS: u32 = 24;
 /// Octets of entries in one chunk.
-const CHUNK_OCTETS_MAX: usize = 1 << OFFSET_BITS;
+pub const CHUNK_OCTETS_MAX: usize = 1 << OFFSET_BITS;
 /// Octets of cold records in one chunk.
 const COLD_OCTETS_MAX: usize = 64 << 20;
 /// Chunks of one registry: what a position can name; some two hundred million rows.
@@ -43,6 +43,11 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// Of parts read back.
+    pub fn new(entries: Memory, cold: Memory, blocks: Vec<(u32, u32)>) -> Self {
+        Self { entries, cold, blocks, subjects: OnceLock::new() }
+    }
+
     fn subjects(&self) -> &[(u32, u32)] {
         self.subjects.get_or_init(|| {
             let mut res = Vec::new();

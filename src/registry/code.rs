@@ -3,6 +3,8 @@
 //! Readers never fail: octets that end early read as zeros and empty texts. What is read is for people; nothing a verdict
 //! needs passes through here.
 
+use std::borrow::Cow;
+
 use crate::model::number::PROVINCES;
 
 /// Day that most filings lie near: 2015-01-01. Days within 22 years of it take two octets.
@@ -64,6 +66,25 @@ impl<'a> Codes<'a> {
             }
         }
         res
+    }
+
+    /// So many octets; zeros where there are fewer left.
+    pub fn take(&mut self, count: usize) -> Cow<'a, [u8]> {
+        match self.rest.split_at_checked(count) {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Cow::Borrowed(taken)
+            }
+            None => {
+                self.rest = &[];
+                Cow::Owned(vec![0; count])
+            }
+        }
+    }
+
+    /// A sixteen-octet number.
+    pub fn long(&mut self) -> i128 {
+        i128::from_le_bytes(self.take(16)[..].try_into().unwrap_or_default())
     }
 
     /// A day.

@@ -35,6 +35,15 @@ impl NameKey {
         Self::Secret(random(0), random(1))
     }
 
+    /// Its two words.
+    pub fn words(self) -> (u64, u64) {
+        match self {
+            Self::Secret(a, b) => (a, b),
+            #[cfg(test)]
+            Self::Same(hash) => (hash, 0),
+        }
+    }
+
     /// The hash of `name`.
     pub fn hash(self, name: NameRef<'_>) -> u64 {
         match self {

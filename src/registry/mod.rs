@@ -27,6 +27,7 @@ pub mod quick;
 pub mod record;
 pub mod reload;
 pub mod row;
+pub mod saved;
 pub mod scan;
 pub mod settings;
 pub mod snapshot;

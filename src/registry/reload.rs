@@ -31,16 +31,20 @@ pub async fn run(
     paths.extend(store.settings().suffix_list.clone());
     let mut watch = Watch::new(&paths, store.settings().poll);
     let mut publisher = Publisher { generation: generation(&store), publish };
-    let mut tidying: Option<JoinHandle<()>> = None;
+    let mut tidying: Option<JoinHandle<()>> = Some(housekeeping(&store));
+    // A state out of the snapshot file was compared by the stamps of files only: their contents are looked at now.
+    let mut verify = store.is_unverified();
     loop {
         let (mut request, mut cause) = (None, Cause::Poll);
         tokio::select! {
+            biased;
             () = drain.reached(Phase::Draining) => return,
             () = finished(&mut tidying) => {
                 tidying = None;
                 publisher.publish_latest(&store);
                 continue;
             }
+            () = std::future::ready(()), if verify => verify = false,
             found = watch.changed() => cause = found,
             asked = requests.recv() => match asked {
                 Some(asked) => request = Some(asked),
@@ -54,10 +58,20 @@ pub async fn run(
             let _ = request.answer.send(outcome);
         }
         if tidying.is_none() && store.is_untidy() {
-            let store = store.clone();
-            tidying = Some(tokio::task::spawn_blocking(move || drop(store.tidy())));
+            tidying = Some(housekeeping(&store));
         }
     }
+}
+
+/// Tidies where that is worth it, and writes the snapshot file if it has not this base yet.
+fn housekeeping(store: &Arc<Store>) -> JoinHandle<()> {
+    let store = store.clone();
+    tokio::task::spawn_blocking(move || {
+        store.tidy();
+        if let Err(error) = store.save() {
+            tracing::warn!(%error, "registry snapshot not written");
+        }
+    })
 }
 
 /// Returns when the running housekeeping ends; never without one.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hasher;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -19,6 +19,7 @@ use super::diff::Diff;
 use super::files::{Content, Draft, FileChange, FileReader, FileState, Look, Text, format_of};
 use super::issue::{Issue, Severity};
 use super::parse::ParsedChanges;
+use super::saved::{self, Circumstances, SavedError};
 use super::source::{self, Stamp};
 use super::state::{NewEvents, Plan, State};
 use super::{Settings, Snapshot};
@@ -93,6 +94,18 @@ struct Inner {
     year: i32,
     loaded: Option<Arc<Loaded>>,
     health: Vec<String>,
+    /// True while what is there came out of the snapshot file and no content was compared yet.
+    is_unverified: bool,
+    /// The generation the snapshot file has.
+    saved_generation: u64,
+}
+
+impl Inner {
+    fn take_suffixes(&mut self, suffixes: &Suffixes, year: i32) {
+        self.suffixes = Some(suffixes.0.clone());
+        self.suffix_hash = suffixes.1;
+        self.year = year;
+    }
 }
 
 /// See the module's text. One store a process; cheap calls take a short lock, loads hold it throughout.
@@ -174,6 +187,11 @@ impl Store {
         outcome
     }
 
+    /// True when the state came out of the snapshot file and no file's content was compared with it yet.
+    pub fn is_unverified(&self) -> bool {
+        lock(&self.inner).is_unverified
+    }
+
     /// True when [`Store::tidy`] is worth its cost.
     pub fn is_untidy(&self) -> bool {
         lock(&self.inner).state.is_untidy()
@@ -235,6 +253,56 @@ impl Store {
         None
     }
 
+    /// Writes the state to the settings' snapshot file, if there is one and it is not written yet; tells whether it was.
+    ///
+    /// Does not hold up reloads.
+    pub fn save(&self) -> std::io::Result<bool> {
+        let Some(path) = &self.settings.snapshot else { return Ok(false) };
+        self.save_as(path)
+    }
+
+    /// As [`Store::save`], to `path`.
+    pub fn save_as(&self, path: &Path) -> std::io::Result<bool> {
+        let inner = lock(&self.inner);
+        if inner.loaded.is_none() || inner.saved_generation == self.generation_of(&inner) {
+            return Ok(false);
+        }
+        let (state, generation) = (inner.state.clone(), self.generation_of(&inner));
+        let circumstances = self.circumstances(inner.suffix_hash, inner.year);
+        drop(inner);
+        saved::write(path, &state, &circumstances)?;
+        lock(&self.inner).saved_generation = generation;
+        Ok(true)
+    }
+
+    fn generation_of(&self, inner: &Inner) -> u64 {
+        inner.loaded.as_ref().map_or(0, |loaded| loaded.snapshot.generation())
+    }
+
+    fn circumstances(&self, suffix_hash: u64, year: i32) -> Circumstances {
+        let provider = self.settings.provider.clone();
+        Circumstances { provider, encoding: self.settings.encoding.label(), suffix_hash, year }
+    }
+
+    /// Takes the state of the settings' snapshot file, when nothing is loaded yet. What it cannot use it says in
+    /// the log, and leaves everything to the tables.
+    fn restore(&self, inner: &mut Inner, suffix_hash: u64, now: SystemTime) -> bool {
+        let Some(path) = &self.settings.snapshot else { return false };
+        let year = Day::at(now).year();
+        match saved::read(path, &self.circumstances(suffix_hash, year)) {
+            Ok(state) => {
+                inner.state = state;
+                inner.year = year;
+                true
+            }
+            Err(SavedError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "registry snapshot not used, loading the tables");
+                false
+            }
+        }
+    }
+
     fn attempt(
         &self,
         inner: &mut Inner,
@@ -243,17 +311,46 @@ impl Store {
         look: Look,
     ) -> Result<Option<(Arc<Loaded>, Diff)>, LoadError> {
         let (suffixes, suffixes_differ) = self.read_suffixes(inner)?;
+        if inner.loaded.is_none() && self.restore(inner, suffixes.1, now) {
+            // What the tables say decides: where they and the saved state do not go together, they are loaded alone.
+            match self.compare(inner, &suffixes, false, now, shrink, Look::Stamp) {
+                Ok(found) => {
+                    inner.is_unverified = true;
+                    return Ok(found);
+                }
+                Err(error) => {
+                    tracing::warn!(reason = %error, "registry snapshot not used, loading the tables");
+                    inner.state = State::default();
+                }
+            }
+        }
+        let found = self.compare(inner, &suffixes, suffixes_differ, now, shrink, look)?;
+        inner.is_unverified &= look == Look::Stamp;
+        Ok(found)
+    }
+
+    /// Compares the files with the state and plans, admits and takes over what differs.
+    fn compare(
+        &self,
+        inner: &mut Inner,
+        suffixes: &Suffixes,
+        suffixes_differ: bool,
+        now: SystemTime,
+        shrink: Shrink,
+        look: Look,
+    ) -> Result<Option<(Arc<Loaded>, Diff)>, LoadError> {
         let paths = self.paths()?;
         if shrink == Shrink::Refuse {
             self.no_file_vanished(&inner.state, &paths)?;
         }
         let year = Day::at(now).year();
         let reads_all_anew = suffixes_differ || year != inner.year;
+        let is_first = inner.loaded.is_none();
         let old_files = if reads_all_anew { &BTreeMap::new() } else { &inner.state.files };
         let dictionary = inner.state.table.dictionary.clone();
         let reader = FileReader {
             settings: &self.settings,
-            suffixes: &suffixes,
+            suffixes,
             dictionary: &dictionary,
             key: inner.state.key,
             year,
@@ -261,10 +358,18 @@ impl Store {
             arena: &inner.state.table.arena,
         };
         let read = read_files(&reader, &inner.state, old_files, &paths, look)?;
-        if !read.differs && !suffixes_differ && inner.loaded.is_some() {
+        let differs = read.differs || suffixes_differ;
+        if !differs && !is_first {
             inner.state.files = read.files;
             inner.year = year;
             return Ok(None);
+        }
+        if !differs && !inner.state.files.is_empty() {
+            // Restored, and the files are as they were when it was saved.
+            inner.state.files = read.files;
+            inner.take_suffixes(suffixes, year);
+            let diff = Diff { added: inner.state.table.len(), ..Diff::default() };
+            return Ok(Some((Arc::new(loaded(&self.settings, &inner.state, 1, suffixes.0.clone(), now)), diff)));
         }
         let plan = plan(&reader, &inner.state, read).map_err(|full| one(full.to_string()))?;
         let old_rows = inner.state.table.len();
@@ -272,10 +377,8 @@ impl Store {
         let generation = inner.loaded.as_ref().map_or(0, |loaded| loaded.snapshot.generation()) + 1;
         let diff = plan.diff.clone();
         inner.state.commit(plan);
-        inner.suffixes = Some(suffixes.0.clone());
-        inner.suffix_hash = suffixes.1;
-        inner.year = year;
-        Ok(Some((Arc::new(loaded(&self.settings, &inner.state, generation, suffixes.0, now)), diff)))
+        inner.take_suffixes(suffixes, year);
+        Ok(Some((Arc::new(loaded(&self.settings, &inner.state, generation, suffixes.0.clone(), now)), diff)))
     }
 
     fn paths(&self) -> Result<Vec<PathBuf>, LoadError> {

@@ -95,7 +95,10 @@ impl State {
         let chunks = self.table.arena.chunks();
         let mut live = vec![0; chunks.len()];
         for block in self.files.values().filter_map(|file| table_blocks(file)).flatten() {
-            live[split(block.begin).0] += (block.end - block.begin) as usize;
+            // A block without rows may stand where no chunk is.
+            if let Some(live) = live.get_mut(split(block.begin).0) {
+                *live += (block.end - block.begin) as usize;
+            }
         }
         let small = self.small_chunks();
         let joins = small.len() > SMALL_CHUNKS_MAX / 2;
@@ -162,9 +165,13 @@ impl<'a> Moving<'a> {
         Self { arena, worn, is_worn, builder: ArenaBuilder::after(arena), remembered, moved: HashMap::new() }
     }
 
+    fn is_worn(&self, position: u32) -> bool {
+        self.is_worn.get(split(position).0).copied().unwrap_or(false)
+    }
+
     /// Moves the blocks of a file that stand in worn chunks.
     fn file(&mut self, file: &Arc<FileState>) -> Result<Arc<FileState>, ArenaFull> {
-        let has_worn = |blocks: &[KnownBlock]| blocks.iter().any(|block| self.is_worn[split(block.begin).0]);
+        let has_worn = |blocks: &[KnownBlock]| blocks.iter().any(|block| self.is_worn(block.begin));
         if !table_blocks(file).is_some_and(has_worn) {
             return Ok(file.clone());
         }
@@ -174,7 +181,7 @@ impl<'a> Moving<'a> {
         let mut first_of_run = 0;
         for at in 0..table.blocks.len() {
             let block = &mut table.blocks[at];
-            if self.is_worn[split(block.begin).0] {
+            if self.is_worn(block.begin) {
                 let begin = run.octets();
                 run.blocks.push((begin, block.number));
                 for position in self.arena.span(block.begin, block.end) {
@@ -200,7 +207,7 @@ impl<'a> Moving<'a> {
     fn events(&mut self, rows: &[u32]) -> Result<(), ArenaFull> {
         let mut run = Run::default();
         for &position in rows {
-            if !self.is_worn[split(position).0] {
+            if !self.is_worn(position) {
                 continue;
             }
             run.blocks.push((run.octets(), self.arena.block(position)));
