@@ -6,3 +6,4 @@ mod harness;
 mod names;
 mod registry;
 mod registry_reload;
+mod registry_saved;
