@@ -5,8 +5,7 @@
 //! walked from the right, two or three probes for a usual name, no allocation. `publicsuffix::IcannList` is the oracle
 //! it is tested against. Source of the algorithm: publicsuffix.org/list, "Formal Algorithm".
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use thiserror::Error;
 
 use super::{DomainName, NameRef};

@@ -223,9 +223,28 @@ fn digits(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0, |sum, &octet| octet.is_ascii_digit().then(|| sum * 10 + u64::from(octet - b'0')))
 }
 
+/// The province letters as numbers, in their order.
+const PROVINCE_CODES: [u32; NO_PROVINCE] = {
+    let octets = PROVINCES.as_bytes();
+    let mut res = [0; NO_PROVINCE];
+    let mut i = 0;
+    while i < NO_PROVINCE {
+        let at = i * PROVINCE_OCTETS;
+        res[i] = letter_code(octets[at], octets[at + 1], octets[at + 2]);
+        i += 1;
+    }
+    res
+};
+
+const fn letter_code(a: u8, b: u8, c: u8) -> u32 {
+    (a as u32) << 16 | (b as u32) << 8 | c as u32
+}
+
 /// Which of the province letters this is.
 fn province_number(letter: &[u8]) -> Option<usize> {
-    PROVINCES.as_bytes().chunks_exact(PROVINCE_OCTETS).position(|known| known == letter)
+    let &[a, b, c] = letter else { return None };
+    let code = letter_code(a, b, c);
+    PROVINCE_CODES.iter().position(|&known| known == code)
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 //! Numbers are given out in order and keep their meaning for good, so tables of several generations can share one
 //! dictionary. People's look-ups take its read lock; verdicts never do.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+
+use hashbrown::HashMap;
 
 /// Texts kept: providers number a few hundred and their combinations some ten thousand. Texts beyond stand in the rows.
 pub const TEXTS_MAX: usize = 1 << 16;

@@ -1,11 +1,13 @@
 //! What is remembered of each file, and how a changed one is read: only blocks that were not there before are parsed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use hashbrown::HashMap;
 
 use super::Settings;
 use super::arena::{Arena, ArenaBuilder, ArenaFull, Places, Rows};
@@ -14,9 +16,9 @@ use super::dictionary::Dictionary;
 use super::issue::{Issue, Severity};
 use super::parse::{FileError, ISSUES_MAX, ParsedChanges, ROWS_MAX, parse_changes, parse_toml};
 use super::row::RowContext;
-use super::scan::{BlockHash, BlockKey, Header, Known, ScanError, ScannedPiece, read_header, scan};
+use super::scan::{BlockHash, BlockKey, BlockRows, Header, Known, ScanError, ScannedPiece, read_header, scan};
 use super::source::{self, Format, Stamp};
-use super::split::{Cutter, Quoting};
+use super::split::{Buffers, Cutter, Quoting};
 use crate::model::SuffixTable;
 
 /// A block whose rows are in the arena.
@@ -162,8 +164,8 @@ pub enum Look {
 pub enum FileChange {
     /// Whole lines were appended to a changes file: the events that are new.
     Appended(FileState, ParsedChanges),
-    /// Nothing that matters; the stamp may be another.
-    None(FileState),
+    /// Nothing that matters; another stamp, if anything.
+    None(Option<FileState>),
     /// Anything else.
     Replaced(FileState),
 }
@@ -209,7 +211,7 @@ impl FileReader<'_> {
         if let Some(old) = old.filter(|old| look == Look::Stamp && !old.is_fresh)
             && Stamp::at(path).is_ok_and(|stamp| stamp == old.stamp)
         {
-            return Ok(FileChange::None(old.clone()));
+            return Ok(FileChange::None(None));
         }
         let name: Arc<str> = path.to_string_lossy().into();
         let format = format_of(&name)?;
@@ -249,7 +251,7 @@ impl FileReader<'_> {
             return Err(too_many_bad_rows(&table, &draft.places, bad_rows, self.settings.max_bad_rows).into());
         }
         let state = FileState { stamp, is_fresh: stamp.is_fresh(self.now), content: Content::Table(table) };
-        Ok(if differs { FileChange::Replaced(state) } else { FileChange::None(state) })
+        Ok(if differs { FileChange::Replaced(state) } else { FileChange::None(Some(state)) })
     }
 
     //--- Tables ------------------------------------------------------------------------------------------------------
@@ -279,7 +281,8 @@ impl FileReader<'_> {
             columns: &header.columns,
         };
         let quoting = if format == Format::Csv { Quoting::Csv } else { Quoting::None };
-        let cutter = Cutter::new(header.rest, reader, quoting);
+        let buffers = Buffers::default();
+        let cutter = Cutter::new(header.rest, reader, quoting, &buffers);
         let mut collector = Collector {
             draft,
             arena: self.arena,
@@ -293,7 +296,8 @@ impl FileReader<'_> {
             differs: old.is_none(),
             full: None,
         };
-        let scanned = scan(cutter, reading, self.key, &known, header.next_line, |piece| collector.collect(piece));
+        let scanned =
+            scan(cutter, reading, self.key, &known, &buffers, header.next_line, |piece| collector.collect(piece));
         if let Some(full) = collector.full {
             return Err(full.into());
         }
@@ -391,7 +395,7 @@ impl FileReader<'_> {
             if *changes.text == content {
                 let state =
                     FileState { stamp, is_fresh: stamp.is_fresh(self.now), content: Content::Changes(changes.clone()) };
-                return Ok(FileChange::None(state));
+                return Ok(FileChange::None(Some(state)));
             }
             if content.starts_with(&changes.text[..changes.whole_octets])
                 && let Some(change) = self.extended(changes, content.clone(), &name, stamp)
@@ -496,7 +500,7 @@ struct Collector<'a> {
     draft: &'a mut Draft,
     arena: &'a Arena,
     old: Option<&'a TableFile>,
-    known: &'a Matching,
+    known: &'a Matching<'a>,
     unused: Unused,
     file: u32,
     line: u32,
@@ -517,7 +521,7 @@ impl Collector<'_> {
             let first_line = self.line;
             self.line += block.lines;
             let at = self.table.blocks.len();
-            if let Some(begin) = block.begin {
+            if let BlockRows::At(begin) = block.rows {
                 let number = self.draft.number(self.file, first_line);
                 self.keep(number, block.found);
                 new.push((begin, number));
@@ -525,11 +529,11 @@ impl Collector<'_> {
                 self.push(KnownBlock { hash: block.hash, number, lines: block.lines, begin, end: 0 });
                 continue;
             }
+            let BlockRows::Known(i) = block.rows else { continue };
             let old_blocks = self.old.map_or(&[][..], |old| &old.blocks);
-            match self.unused.take(self.known, &block.hash) {
+            match self.unused.take(self.known, i, &block.hash) {
                 Some(i) => self.reuse(old_blocks[i], i == at, first_line),
                 None => {
-                    let Some(i) = self.known.first(&block.hash) else { continue };
                     copies.push((at, i));
                     let number = self.draft.number(self.file, first_line);
                     let found = self.old.and_then(|old| old.findings.get(&old_blocks[i].number));
@@ -615,14 +619,15 @@ impl Collector<'_> {
 }
 
 /// A file's remembered blocks by hash.
-struct Matching {
+struct Matching<'a> {
+    blocks: &'a [KnownBlock],
     first: HashMap<BlockHash, u32, BuildHasherDefault<FirstWord>>,
     /// Per block the next one of the same hash, or its own number.
     next: Vec<u32>,
 }
 
-impl Matching {
-    fn new(blocks: &[KnownBlock]) -> Self {
+impl<'a> Matching<'a> {
+    fn new(blocks: &'a [KnownBlock]) -> Self {
         let mut first = HashMap::with_capacity_and_hasher(blocks.len(), BuildHasherDefault::default());
         let mut next: Vec<u32> = (0..u32::try_from(blocks.len()).unwrap_or(u32::MAX)).collect();
         for (i, block) in blocks.iter().enumerate().rev() {
@@ -631,43 +636,50 @@ impl Matching {
                 next[i] = later;
             }
         }
-        Self { first, next }
-    }
-
-    fn first(&self, hash: &BlockHash) -> Option<usize> {
-        self.first.get(hash).map(|&i| i as usize)
+        Self { blocks, first, next }
     }
 }
 
-impl Known for Matching {
-    fn knows(&self, hash: &BlockHash) -> bool {
-        self.first.contains_key(hash)
+impl Known for Matching<'_> {
+    fn find(&self, hash: &BlockHash, expected: usize) -> Option<usize> {
+        if self.blocks.get(expected).is_some_and(|block| block.hash == *hash) {
+            return Some(expected);
+        }
+        self.first.get(hash).map(|&i| i as usize)
     }
 }
 
 /// Which remembered blocks were not met again yet.
 struct Unused {
     is_used: Vec<bool>,
-    /// Per first block of a hash, the one to use next.
+    /// Per first block of a hash, the first that may be unused.
     head: Vec<u32>,
 }
 
 impl Unused {
-    fn new(known: &Matching) -> Self {
+    fn new(known: &Matching<'_>) -> Self {
         let count = known.next.len();
         Self { is_used: vec![false; count], head: (0..u32::try_from(count).unwrap_or(u32::MAX)).collect() }
     }
 
-    /// The next block of this hash that was not met yet.
-    fn take(&mut self, known: &Matching, hash: &BlockHash) -> Option<usize> {
-        let first = known.first(hash)?;
-        let i = self.head[first] as usize;
-        if self.is_used[i] {
-            return None;
+    /// Block `i`, which has this hash, or another one that has it, that was not met yet.
+    fn take(&mut self, known: &Matching<'_>, i: usize, hash: &BlockHash) -> Option<usize> {
+        if !self.is_used[i] {
+            self.is_used[i] = true;
+            return Some(i);
         }
-        self.is_used[i] = true;
-        self.head[first] = known.next[i];
-        Some(i)
+        let first = *known.first.get(hash)? as usize;
+        loop {
+            let head = self.head[first] as usize;
+            if !self.is_used[head] {
+                self.is_used[head] = true;
+                return Some(head);
+            }
+            if known.next[head] as usize == head {
+                return None;
+            }
+            self.head[first] = known.next[head];
+        }
     }
 
     fn blocks<'a>(&'a self, blocks: &'a [KnownBlock]) -> impl Iterator<Item = KnownBlock> + 'a {

@@ -4,7 +4,8 @@
 //! it. Certain are plain ASCII domains in lower case directly below a listed suffix, numbers in canonical spelling, days
 //! that exist, and texts. A property test holds the two ways together.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
+use memchr::memchr_iter;
 
 use super::arena::Rows;
 use super::code::{CompactNumber, compact, write_day, write_number, write_text};
@@ -78,16 +79,15 @@ impl<'a> Quick<'a> {
             _ => return None,
         };
         let site = self.number(cell(key::SITE_NO))?;
-        let subject = self.number(cell(key::SUBJECT_NO))?;
+        let subject_is_stem =
+            site.is_some_and(|site| cell(key::SITE_NO)[..site.main_octets()] == *cell(key::SUBJECT_NO));
+        let subject = if subject_is_stem { None } else { self.number(cell(key::SUBJECT_NO))? };
         if site.is_none() && !matches!(status, Status::Pending | Status::Rejected) {
             return None;
         }
-        let subject_is_stem = match (site, subject) {
-            (Some(site), Some(_)) if cell(key::SITE_NO)[..site.main_octets()] == *cell(key::SUBJECT_NO) => true,
-            (Some(_), Some(_)) => return None,
-            (_, Some(subject)) if !subject.is_main() => return None,
-            _ => false,
-        };
+        if subject.is_some_and(|subject| site.is_some() || !subject.is_main()) {
+            return None;
+        }
         let filed_on = day(cell(key::FILED_ON))?;
         let updated_on = day(cell(key::UPDATED_ON))?;
         let facts = Facts {
@@ -99,14 +99,13 @@ impl<'a> Quick<'a> {
             expires_on: day(cell(key::EXPIRES_ON))?,
             origin: OriginSide::Unknown,
         };
-        let subject_in_full = subject.filter(|_| !subject_is_stem);
         let flags = [
             (!access.is_empty, field::ACCESS),
             (site.is_some(), field::SITE_NO),
             (subject_is_stem, field::SUBJECT_IS_STEM),
             (filed_on.is_some(), field::FILED_ON),
             (updated_on.is_some(), field::UPDATED_ON),
-            (subject_in_full.is_some(), field::SUBJECT_NO),
+            (subject.is_some(), field::SUBJECT_NO),
         ];
         let present = flags.iter().filter(|(is_present, _)| *is_present).fold(0, |sum, (_, bit)| sum | bit);
         let present =
@@ -138,7 +137,7 @@ impl<'a> Quick<'a> {
             write_day(out, day.number());
         }
         write_up_to(out, field::SUBJECT_NO);
-        if let Some(subject) = subject_in_full {
+        if let Some(subject) = subject {
             subject.write(out);
         }
         write_up_to(out, u32::MAX);
@@ -149,13 +148,16 @@ impl<'a> Quick<'a> {
     fn cells<'b>(&self, line: &'b str) -> Option<Cells<'b>> {
         let mut res = [""; KEYS.len()];
         let mut columns = self.columns.iter();
-        for cell in line.split(',') {
+        let mut begin = 0;
+        for end in memchr_iter(b',', line.as_bytes()).chain([line.len()]) {
+            let cell = &line[begin..end];
+            begin = end + 1;
             let Some(key) = *columns.next()? else { continue };
             if cell.len() > CELL_OCTETS_MAX {
                 return None;
             }
             // Blanks around a domain are reported.
-            res[key] = if key == key::DOMAIN { cell } else { cell.trim() };
+            res[key] = if key == key::DOMAIN { cell } else { trim(cell) };
         }
         let is_slow = columns.next().is_some() || key::SLOW.iter().any(|&key| !res[key].is_empty());
         (!is_slow).then_some(res)
@@ -218,6 +220,18 @@ impl<'a> Quick<'a> {
         let is_possible = number.year().is_none_or(|year| (YEAR_MIN..=self.year).contains(&year));
         is_possible.then_some(Some(number))
     }
+}
+
+/// As [`str::trim`], at once where the ends show that there is nothing to trim.
+fn trim(text: &str) -> &str {
+    let octets = text.as_bytes();
+    let (Some(&first), Some(&last)) = (octets.first(), octets.last()) else { return text };
+    // The lead octets of all blanks above ASCII.
+    let may_begin = matches!(first, 0..=b' ' | 0x7f | 0xc2 | 0xe1..=0xe3);
+    // A last character of three octets whose lead octet no blank has: most Chinese ones.
+    let ends_so = octets.len() >= 3 && matches!(octets[octets.len() - 3], 0xe4..=0xef);
+    let may_end = !last.is_ascii_graphic() && !ends_so;
+    if may_begin || may_end { text.trim() } else { text }
 }
 
 /// Places in [`KEYS`].
@@ -346,6 +360,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn trimming_is_that_of_the_library(text in "[ \t\u{a0}\u{3000}\u{2003}\u{1680}a企é]{0,5}") {
+            prop_assert_eq!(trim(&text), text.trim());
+        }
+
         #[test]
         fn what_reads_as_a_day_is_one(text in "[0-9]{3,4}-[0-9]{2}-[0-9]{1,2}") {
             prop_assert_eq!(day(&text), Day::parse(&text).ok().map(Some));

@@ -16,7 +16,7 @@ use super::arena::Rows;
 use super::block::{BlockReader, Findings, Reading};
 use super::parse::FileError;
 use super::source::{SourceError, line_count, source_error};
-use super::split::{Cutter, Piece, next_block};
+use super::split::{Buffers, Cutter, Piece, Quoting, next_block};
 
 /// Pieces on their way at one time: enough to keep every core busy, some megabytes each.
 const PIECES_MAX: usize = 16;
@@ -75,10 +75,19 @@ pub struct ScannedBlock {
     pub hash: BlockHash,
     /// Lines.
     pub lines: u32,
-    /// Where its rows begin in the piece's entries; `None` when the block is known and was not parsed.
-    pub begin: Option<u32>,
+    /// Where its rows begin in the piece's entries, or which known block it is and was not parsed.
+    pub rows: BlockRows,
     /// What else it holds.
     pub found: Findings,
+}
+
+/// Where the rows of a block are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockRows {
+    /// In the rows of the piece, from this octet of the entries on.
+    At(u32),
+    /// Those of a known block of the same hash, by its number among the known ones.
+    Known(usize),
 }
 
 /// The blocks of one piece.
@@ -96,16 +105,17 @@ pub struct ScannedPiece {
 
 /// What blocks are compared with.
 pub trait Known: Sync {
-    /// True when a block of this hash need not be parsed.
-    fn knows(&self, hash: &BlockHash) -> bool;
+    /// A known block of this hash; the one at `expected` if it is one, since files mostly stay in order.
+    fn find(&self, hash: &BlockHash, expected: usize) -> Option<usize>;
 }
 
 /// Scans a file from `first_line` on and calls `each` with its pieces in order; stops at the first error.
 pub fn scan<R: Read + Send>(
-    mut cutter: Cutter<R>,
+    mut cutter: Cutter<'_, R>,
     reading: Reading<'_>,
     key: BlockKey,
     known: &dyn Known,
+    buffers: &Buffers,
     first_line: u32,
     mut each: impl FnMut(ScannedPiece) -> Result<(), ScanError>,
 ) -> Result<(), ScanError> {
@@ -123,6 +133,7 @@ pub fn scan<R: Read + Send>(
         let mut next = Some(first);
         while let Some(piece) = next {
             collect(read_piece(&mut reader, reading, key, known, &piece))?;
+            buffers.put(piece.buffer);
             next = cutter.next_piece().map_err(source_error)?;
         }
         return Ok(());
@@ -135,7 +146,7 @@ pub fn scan<R: Read + Send>(
         let (tokens, to_cutter) = sync_channel::<()>(PIECES_MAX);
         for _ in 0..cores {
             let (to_workers, results) = (to_workers.clone(), results.clone());
-            scope.spawn(move || work(&to_workers, &results, reading, key, known));
+            scope.spawn(move || work(&to_workers, &results, reading, key, known, buffers));
         }
         drop(to_workers);
         let errors = results;
@@ -146,7 +157,7 @@ pub fn scan<R: Read + Send>(
 
 /// The reader's thread: feeds pieces, each for a token, until the file or the interest ends.
 fn cut<R: Read>(
-    mut cutter: Cutter<R>,
+    mut cutter: Cutter<'_, R>,
     first: Piece,
     pieces: &SyncSender<(usize, Piece)>,
     tokens: &Receiver<()>,
@@ -177,12 +188,14 @@ fn work(
     reading: Reading<'_>,
     key: BlockKey,
     known: &dyn Known,
+    buffers: &Buffers,
 ) {
     let mut reader = BlockReader::new(reading);
     loop {
         let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((number, piece)) = next else { return };
         let scanned = read_piece(&mut reader, reading, key, known, &piece);
+        buffers.put(piece.buffer);
         if results.send((number, Ok(scanned))).is_err() {
             return;
         }
@@ -216,22 +229,36 @@ fn read_piece(
     known: &dyn Known,
     piece: &Piece,
 ) -> ScannedPiece {
-    let mut res = ScannedPiece { octets: piece.text.len(), ..ScannedPiece::default() };
-    let mut at = 0;
-    while let Some(block) = next_block(&piece.text[at..], reading.quoting()) {
-        let text = &piece.text[at..at + block.octets];
+    let mut res = ScannedPiece { octets: piece.octets, ..ScannedPiece::default() };
+    let text = piece.text();
+    // Without quotes and carriage returns every line is a record: looking for them line by line costs twice.
+    let is_plain = memchr::memchr2(b'"', b'\r', text).is_none();
+    let quoting = if is_plain { Quoting::None } else { reading.quoting() };
+    let (mut at, mut expected) = (0, 0);
+    while let Some(block) = next_block(&text[at..], quoting) {
+        let text = &text[at..at + block.octets];
         at += block.octets;
         let hash = key.hash(text);
-        let mut scanned = ScannedBlock { hash, lines: block.lines, begin: None, found: Findings::default() };
-        if !known.knows(&hash) {
-            let ends_file = piece.is_last && at == piece.text.len();
-            scanned.begin = Some(u32::try_from(res.rows.entries.len()).expect("a piece's rows are far below 4 GiB"));
-            match read_block(reader, text, ends_file, &mut res.rows) {
-                Ok(found) => scanned.found = found,
-                Err(error) => {
-                    res.error = Some(error);
-                    return res;
+        let mut scanned =
+            ScannedBlock { hash, lines: block.lines, rows: BlockRows::Known(0), found: Findings::default() };
+        match known.find(&hash, expected) {
+            Some(i) => {
+                scanned.rows = BlockRows::Known(i);
+                expected = i + 1;
+            }
+            None => {
+                let ends_file = piece.is_last && at == piece.octets;
+                let begin = u32::try_from(res.rows.entries.len()).expect("a piece's rows are far below 4 GiB");
+                scanned.rows = BlockRows::At(begin);
+                match read_block(reader, text, ends_file, &mut res.rows) {
+                    Ok(found) => scanned.found = found,
+                    Err(error) => {
+                        res.error = Some(error);
+                        return res;
+                    }
                 }
+                // A changed block most often stands where the old one did.
+                expected += 1;
             }
         }
         res.blocks.push(scanned);

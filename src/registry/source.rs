@@ -151,11 +151,15 @@ impl Stamp {
 
     /// True when a change right after `now` could leave the stamp as it is: clocks of file systems tick coarsely.
     pub fn is_fresh(&self, now: std::time::SystemTime) -> bool {
-        /// Coarsest tick of usual file systems, with room.
-        const TICK_NANOS: i128 = 2_000_000_000;
+        /// Some ticks of the clock that file systems take their times from.
+        const TICK_NANOS: i128 = 40_000_000;
+        /// Tick of file systems that keep whole seconds, or two.
+        const COARSE_TICK_NANOS: i128 = 2_000_000_000;
         let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
         let latest = self.changed.0.max(self.changed.1);
-        i128::try_from(since).unwrap_or(i128::MAX) - latest < TICK_NANOS
+        let keeps_seconds_only = self.changed.0 % 1_000_000_000 == 0 && self.changed.1 % 1_000_000_000 == 0;
+        let tick = if keeps_seconds_only { COARSE_TICK_NANOS } else { TICK_NANOS };
+        i128::try_from(since).unwrap_or(i128::MAX) - latest < tick
     }
 }
 

@@ -5,6 +5,7 @@
 //! Line feeds inside quotes end no record of a CSV; the quoting is the one of the `csv` reader.
 
 use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
 
 use memchr::memchr;
 
@@ -16,8 +17,10 @@ const RECORDS_PER_BLOCK: u64 = 8;
 const BLOCK_RECORDS_MAX: u32 = 512;
 /// Octets a piece has before its end is looked for.
 const PIECE_OCTETS: usize = 1 << 20;
-/// How far the end of a piece is looked for; behind it any record will do.
-const PIECE_OVERHANG: usize = 256 << 10;
+/// How far the end of a piece is looked for at first.
+const PIECE_OVERHANG: usize = 16 << 10;
+/// How far it is looked for at most; behind that any record will do.
+const PIECE_OVERHANG_MAX: usize = 512 << 10;
 
 /// How records of a text are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,18 +96,17 @@ fn quoted_record(text: &[u8]) -> Option<usize> {
     None
 }
 
-/// True when a record with these octets ends its block. A fixed function of the record: every node cuts alike.
+/// True when a record with these octets ends its block: a fixed function of its length and of what stands at its ends,
+/// where names and dates usually are. It decides how much an edit costs, nothing else.
 fn ends_block(record: &[u8]) -> bool {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut sum = record.len() as u64;
-    let mut chunks = record.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = u64::from_le_bytes(chunk.try_into().expect("chunks have eight octets"));
-        sum = (sum ^ word).wrapping_mul(MULTIPLIER).rotate_left(29);
-    }
-    for &octet in chunks.remainder() {
-        sum = (sum ^ u64::from(octet)).wrapping_mul(MULTIPLIER).rotate_left(29);
-    }
+    let word = |at: usize| match record.get(at..at + 8) {
+        Some(octets) => u64::from_le_bytes(octets.try_into().expect("eight octets")),
+        None => record.get(at..).unwrap_or_default().iter().fold(0, |sum, &octet| sum << 8 | u64::from(octet)),
+    };
+    let last = record.len().saturating_sub(8);
+    let words = [word(0), word(8), word(16), word(last.saturating_sub(24)), word(last)];
+    let sum = words.iter().fold(record.len() as u64, |sum, word| (sum ^ word).wrapping_mul(MULTIPLIER).rotate_left(29));
     (sum.wrapping_mul(MULTIPLIER) >> 40).is_multiple_of(RECORDS_PER_BLOCK)
 }
 
@@ -132,90 +134,132 @@ pub fn next_block(text: &[u8], quoting: Quoting) -> Option<Block> {
     (octets > 0).then_some(Block { octets, lines })
 }
 
+/// Buffers of pieces that were read, for the next ones.
+#[derive(Default)]
+pub struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    /// Takes a buffer back.
+    pub fn put(&self, buffer: Vec<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+
+    fn get(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+}
+
 /// Cuts what a reader gives into pieces of whole blocks.
-pub struct Cutter<R> {
+pub struct Cutter<'a, R> {
     reader: R,
     quoting: Quoting,
-    /// Read and not yet given out.
+    /// Read and not yet given out: the first `filled` octets.
     rest: Vec<u8>,
+    filled: usize,
     is_at_end: bool,
+    buffers: &'a Buffers,
 }
 
 /// Some blocks of a file.
 #[derive(Debug)]
 pub struct Piece {
-    /// Their text.
-    pub text: Vec<u8>,
+    /// Holds their text at its beginning.
+    pub buffer: Vec<u8>,
+    /// Octets of text.
+    pub octets: usize,
     /// True for the last one.
     pub is_last: bool,
 }
 
-impl<R: Read> Cutter<R> {
+impl Piece {
+    /// The text.
+    pub fn text(&self) -> &[u8] {
+        &self.buffer[..self.octets]
+    }
+}
+
+impl<'a, R: Read> Cutter<'a, R> {
     /// A cutter that gives out `begun` first.
-    pub fn new(begun: Vec<u8>, reader: R, quoting: Quoting) -> Self {
-        Self { reader, quoting, rest: begun, is_at_end: false }
+    pub fn new(begun: Vec<u8>, reader: R, quoting: Quoting, buffers: &'a Buffers) -> Self {
+        let filled = begun.len();
+        Self { reader, quoting, rest: begun, filled, is_at_end: false, buffers }
     }
 
     /// The next piece; `None` after the last. There is always a last one, if only an empty one.
     pub fn next_piece(&mut self) -> io::Result<Option<Piece>> {
-        if self.is_at_end && self.rest.is_empty() {
+        if self.is_at_end && self.filled == 0 {
             return Ok(None);
         }
-        self.fill(PIECE_OCTETS + PIECE_OVERHANG)?;
-        if self.is_at_end && self.rest.len() <= PIECE_OCTETS + PIECE_OVERHANG {
-            let text = std::mem::take(&mut self.rest);
-            return Ok(Some(Piece { text, is_last: true }));
-        }
+        let mut wanted = PIECE_OCTETS + PIECE_OVERHANG;
         loop {
-            if let Some(end) = self.piece_end() {
-                let rest = self.rest.split_off(end);
-                let text = std::mem::replace(&mut self.rest, rest);
-                let is_last = self.is_at_end && self.rest.is_empty();
-                return Ok(Some(Piece { text, is_last }));
+            self.fill(wanted)?;
+            let is_all = self.is_at_end && self.filled <= PIECE_OCTETS + PIECE_OVERHANG_MAX;
+            let end =
+                if is_all { Some(self.filled) } else { self.piece_end(wanted > PIECE_OCTETS + PIECE_OVERHANG_MAX) };
+            if let Some(end) = end {
+                return Ok(Some(self.give(end)));
             }
-            // A record longer than the overhang: the limit on records makes this end.
-            self.fill(self.rest.len() + PIECE_OVERHANG)?;
+            wanted = self.filled + PIECE_OVERHANG;
             if self.is_at_end {
-                let text = std::mem::take(&mut self.rest);
-                return Ok(Some(Piece { text, is_last: true }));
+                return Ok(Some(self.give(self.filled)));
             }
         }
     }
 
+    fn give(&mut self, end: usize) -> Piece {
+        let mut next = self.buffers.get();
+        let left = &self.rest[end..self.filled];
+        if next.len() < left.len() {
+            next.resize(left.len(), 0);
+        }
+        next[..left.len()].copy_from_slice(left);
+        self.filled = left.len();
+        let buffer = std::mem::replace(&mut self.rest, next);
+        Piece { buffer, octets: end, is_last: self.is_at_end && self.filled == 0 }
+    }
+
     fn fill(&mut self, octets: usize) -> io::Result<()> {
-        while !self.is_at_end && self.rest.len() < octets {
-            let missing = (octets - self.rest.len()) as u64;
-            self.rest.reserve(octets - self.rest.len());
-            self.is_at_end = self.reader.by_ref().take(missing).read_to_end(&mut self.rest)? == 0;
+        if self.rest.len() < octets {
+            self.rest.resize(octets, 0);
+        }
+        while !self.is_at_end && self.filled < octets {
+            match self.reader.read(&mut self.rest[self.filled..octets]) {
+                Ok(count) => {
+                    self.filled += count;
+                    self.is_at_end = count == 0;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
 
-    /// The end of the first block that ends behind [`PIECE_OCTETS`], or of the last record if none does.
-    fn piece_end(&self) -> Option<usize> {
-        let may_be_quoted = self.quoting == Quoting::Csv && memchr::memchr2(b'"', b'\r', &self.rest).is_some();
+    /// The end of the first block that ends behind [`PIECE_OCTETS`]; of the last record if `any` will do.
+    fn piece_end(&self, any: bool) -> Option<usize> {
+        let rest = &self.rest[..self.filled];
+        let may_be_quoted = self.quoting == Quoting::Csv && memchr::memchr2(b'"', b'\r', rest).is_some();
         let mut at = match may_be_quoted {
             true => 0,
-            false => PIECE_OCTETS + memchr(b'\n', &self.rest[PIECE_OCTETS..])? + 1,
+            false => PIECE_OCTETS + memchr(b'\n', rest.get(PIECE_OCTETS..)?)? + 1,
         };
         let mut last_record = None;
-        while let Some(record) = next_record(&self.rest[at..], self.quoting) {
+        while let Some(record) = next_record(&rest[at..], self.quoting) {
             let end = at + record.octets;
             // What stands at the end of the buffer may go on behind it.
-            let is_whole =
-                end + ROW_OCTETS_MAX <= self.rest.len() || (!record.is_quoted && self.rest[end - 1] == b'\n');
+            let is_whole = end + ROW_OCTETS_MAX <= rest.len() || (!record.is_quoted && rest[end - 1] == b'\n');
             if !is_whole {
                 break;
             }
             if end > PIECE_OCTETS {
-                if ends_block(&self.rest[at..end]) {
+                if ends_block(&rest[at..end]) {
                     return Some(end);
                 }
                 last_record = Some(end);
             }
             at = end;
         }
-        last_record
+        last_record.filter(|_| any)
     }
 }
 
@@ -275,13 +319,15 @@ mod tests {
                 res
             };
             let whole = blocks(&text);
-            let mut cutter = Cutter::new(Vec::new(), &text[..], Quoting::Csv);
+            let buffers = Buffers::default();
+            let mut cutter = Cutter::new(Vec::new(), &text[..], Quoting::Csv, &buffers);
             let mut cut = Vec::new();
             let mut last = false;
             while let Some(piece) = cutter.next_piece().expect("in memory") {
                 prop_assert!(!last);
-                cut.extend(blocks(&piece.text));
+                cut.extend(blocks(piece.text()));
                 last = piece.is_last;
+                buffers.put(piece.buffer);
             }
             prop_assert!(last && cut == whole, "{} blocks, {} of the whole", cut.len(), whole.len());
         }
@@ -293,8 +339,9 @@ mod tests {
         let record = next_record(text.as_bytes(), Quoting::Csv).expect("a record");
         assert_eq!((record.octets, record.lines, record.is_quoted), (5, 1, true));
         let pieces: usize = {
-            let mut cutter = Cutter::new(Vec::new(), text.as_bytes(), Quoting::Csv);
-            std::iter::from_fn(|| cutter.next_piece().expect("in memory")).map(|piece| piece.text.len()).sum()
+            let buffers = Buffers::default();
+            let mut cutter = Cutter::new(Vec::new(), text.as_bytes(), Quoting::Csv, &buffers);
+            std::iter::from_fn(|| cutter.next_piece().expect("in memory")).map(|piece| piece.octets).sum()
         };
         assert_eq!(pieces, text.len());
     }

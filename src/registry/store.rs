@@ -473,7 +473,9 @@ pub fn load_text(
         .map_err(|error| refuse(error.to_string()))?;
     let text = Text { name: name.into(), reader: text, stamp };
     let change = reader.read_text(format, text, None, &mut draft).map_err(|error| refuse(error.to_string()))?;
-    let (FileChange::Appended(file, _) | FileChange::None(file) | FileChange::Replaced(file)) = change;
+    let (FileChange::Appended(file, _) | FileChange::Replaced(file)) = change else {
+        return Err(refuse("says nothing".to_owned()));
+    };
     let read = Read {
         files: BTreeMap::from([(PathBuf::from(name), Arc::new(file))]),
         draft,
@@ -522,7 +524,11 @@ fn read_files(
     for path in paths {
         let old = old_files.get(path);
         let file = match reader.read(path, old.map(|old| &**old), look, &mut draft) {
-            Ok(FileChange::None(file)) => file,
+            Ok(FileChange::None(None)) => {
+                res.extend(old.map(|old| (path.clone(), old.clone())));
+                continue;
+            }
+            Ok(FileChange::None(Some(file))) => file,
             Ok(FileChange::Replaced(file)) => {
                 replaced = true;
                 file

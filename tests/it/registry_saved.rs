@@ -105,7 +105,11 @@ fn a_file_that_does_not_fit_is_refused_and_the_tables_are_loaded() {
         (Vec::new(), ours.clone(), "is no registry snapshot"),
         (whole[..whole.len() - 1].to_vec(), ours.clone(), "shorter than its sections"),
         (whole[..100].to_vec(), ours.clone(), "cut"),
-        (whole.clone(), Circumstances { provider: "other".to_owned(), ..ours.clone() }, "for provider self; expected other"),
+        (
+            whole.clone(),
+            Circumstances { provider: "other".to_owned(), ..ours.clone() },
+            "for provider self; expected other",
+        ),
         (whole.clone(), Circumstances { year: 2027, ..ours.clone() }, "for year 2026; expected 2027"),
     ] {
         fs::write(&file, octets).expect("writes");
