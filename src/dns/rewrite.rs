@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use super::answer::{Answer, address};
-use super::question::Question;
+use super::question::{Query, Question};
 use super::settings::{Block, BlockAction};
 use super::svcb;
 use super::wire::{Record, Section, WireError, Writer, flag, rcode, read_name, read_name_cased, rtype};
@@ -120,6 +120,23 @@ fn cut_last(answer: &Answer, flags: u16, ttl_max: u32, cut: bool) -> Finished {
 fn ttl_offsets(message: &[u8]) -> Result<Vec<u16>, WireError> {
     let records = super::wire::records(message)?;
     Ok(records.iter().filter_map(|record| u16::try_from(record.ttl_at).ok()).collect())
+}
+
+/// The answer with the question as the client spelled it, where that is more than another letter case.
+///
+/// A label in UTF-8 is judged and asked for as its A-label (D-D18), which is of another length: offsets behind it move.
+/// Owners that are the query name follow its spelling, for clients compare them with what they asked.
+pub fn respell(finished: &Finished, query: &Query) -> Result<Finished, WireError> {
+    let flags = super::wire::u16_at(&finished.octets, 2)?;
+    let mut writer = Writer::new(0, flags, &query.question_octets);
+    let (asked, _) = read_name_cased(&query.question_octets, 0)?;
+    for record in super::wire::records(&finished.octets)? {
+        let is_query_name = read_name(&finished.octets, record.owner_at)?.0 == query.question.name;
+        writer.copy_as(&finished.octets, &record, is_query_name.then_some(&asked[..]))?;
+    }
+    let octets = writer.finish();
+    let ttl_offsets = if finished.ttl_offsets.is_empty() { Vec::new() } else { ttl_offsets(&octets)? };
+    Ok(Finished { octets, ttl_offsets, ttl_max: finished.ttl_max })
 }
 
 /// The answer a blocked name gets; `None` means none at all.

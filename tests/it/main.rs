@@ -4,3 +4,4 @@ mod dns_bypass;
 mod harness;
 mod names;
 mod registry;
+mod vectors;

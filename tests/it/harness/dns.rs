@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
@@ -11,7 +11,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use icpgate::dns::settings::{UpstreamGroup, UpstreamPolicy, UpstreamServer, UpstreamTransport};
 use icpgate::dns::{Counters, Plane, Settings};
 use icpgate::drain::{DrainSignal, Phase};
-use icpgate::model::{Day, DomainName};
+use icpgate::model::DomainName;
 use icpgate::policy::{Clock, Rules, SharedView, Sink, View};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -51,9 +51,7 @@ impl DnsGate {
         settings.block.ipv6 = vec!["2001:db8:ffff::1".parse().expect("an address")];
         settings.upstreams = vec![group("", &[upstream.addr])];
         change(&mut settings);
-        let noon = Day::parse(fixture::TODAY).expect("a day").begins_at() + Duration::from_secs(12 * 3600);
-        let seconds = noon.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
-        let clock = Arc::new(AtomicU64::new(seconds));
+        let clock = Arc::new(AtomicU64::new(seconds(fixture::noon(fixture::TODAY))));
         let view = SharedView::with_clock(view, Clock::Manual(clock.clone()));
         let counters = Arc::new(Counters::default());
         let plane = Plane::bind(settings, view.clone(), Sink::closed(), counters.clone()).await.expect("binds");
@@ -73,6 +71,11 @@ impl DnsGate {
         Answer(exchange(self.addr, ask).await.unwrap_or_else(|| panic!("no answer to {} {}", ask.name, ask.qtype)))
     }
 
+    /// Makes it noon of `day` for the gate.
+    pub fn set_day(&self, day: &str) {
+        self.clock.store(seconds(fixture::noon(day)), Ordering::Relaxed);
+    }
+
     /// Replaces the registry by these rows.
     pub fn publish(&self, filings: Vec<icpgate::registry::Filing>) {
         let generation = self.view.load().registry.generation() + 1;
@@ -85,6 +88,10 @@ impl Drop for DnsGate {
     fn drop(&mut self) {
         self.drain.advance(Phase::Stopped);
     }
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
 /// A group of UDP servers.
@@ -143,6 +150,19 @@ impl Ask {
         }
         message.to_vec().expect("encodes")
     }
+}
+
+/// A query packet with these labels, type and class as they are, and an OPT.
+pub fn packet(labels: &[&[u8]], qtype: u16) -> Vec<u8> {
+    let mut res = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    for label in labels {
+        res.push(u8::try_from(label.len()).expect("a label"));
+        res.extend_from_slice(label);
+    }
+    res.push(0);
+    res.extend_from_slice(&qtype.to_be_bytes());
+    res.extend_from_slice(&[0, 1, 0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0]);
+    res
 }
 
 /// Sends one question and waits for its answer's octets.
