@@ -42,10 +42,9 @@ pub fn pass(answer: &Answer, question: &Question, keep: &Keep<'_>, ttl_max: u32)
     let mut dropped: Vec<usize> = Vec::new();
     let mut changed_sets: Vec<(crate::model::DomainName, u16)> = Vec::new();
     for (i, record) in answer.records.iter().enumerate() {
-        let is_address = matches!(record.rtype, rtype::A | rtype::AAAA) && record.class == 1;
         if record.rtype == rtype::OPT || (is_dnssec(record.rtype) && !keep.dnssec && record.rtype != question.qtype) {
             dropped.push(i);
-        } else if is_address && !(keep.address)(record, address(message, record)?) {
+        } else if !addresses(message, record)?.into_iter().all(|addr| (keep.address)(record, addr)) {
             dropped.push(i);
             changed_sets.push((read_name(message, record.owner_at)?.0, record.rtype));
         } else if strips_ech(answer, record, keep)? {
@@ -80,8 +79,17 @@ pub fn pass(answer: &Answer, question: &Question, keep: &Keep<'_>, ttl_max: u32)
     Ok(Finished { octets, ttl_offsets, ttl_max })
 }
 
+/// The addresses a record shows: its own, or those in hints.
+fn addresses(message: &[u8], record: &Record) -> Result<Vec<IpAddr>, WireError> {
+    match record.rtype {
+        rtype::A | rtype::AAAA => Ok(vec![address(message, record)?]),
+        rtype::HTTPS | rtype::SVCB => Ok(svcb::read(message, record)?.hints),
+        _ => Ok(Vec::new()),
+    }
+}
+
 fn strips_ech(answer: &Answer, record: &Record, keep: &Keep<'_>) -> Result<bool, WireError> {
-    if keep.ech || !answer.has_ech || record.class != 1 || !matches!(record.rtype, rtype::HTTPS | rtype::SVCB) {
+    if keep.ech || !answer.has_ech || !matches!(record.rtype, rtype::HTTPS | rtype::SVCB) {
         return Ok(false);
     }
     Ok(svcb::read(&answer.message, record)?.has_ech)

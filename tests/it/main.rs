@@ -1,7 +1,9 @@
 //! The integration binary: one program, so that the crate is linked once.
 
 mod dns_bypass;
+mod dns_properties;
 mod harness;
 mod names;
+mod properties;
 mod registry;
 mod vectors;

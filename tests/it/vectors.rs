@@ -199,8 +199,11 @@ async fn over_dns(gate: &DnsGate, vector: &Vector) {
         gate.upstream.on(&owner, &qtype, records(&lines));
         let spelled = spelled(vector);
         let labels: Vec<&[u8]> = spelled.iter().map(Vec::as_slice).collect();
-        let octets = over_udp(gate.addr, &packet(&labels, rtype(&qtype)), PATIENCE).await.expect(&label);
-        let answer = Answer(octets);
+        let query = packet(&labels, rtype(&qtype));
+        let answer = Answer(over_udp(gate.addr, &query, PATIENCE).await.expect(&label));
+        let again = Answer(over_udp(gate.addr, &query, PATIENCE).await.expect(&label));
+        assert_eq!(again.without_ttls(), answer.without_ttls(), "{label}: out of the cache");
+        assert_eq!(gate.upstream.count(&owner, &qtype), 1, "{label}: the second answer comes out of the cache");
         if vector.is_blocked() {
             assert!(answer.is_blocked(), "{label}: {:?}", answer.message());
             assert!(answer.reason().starts_with(&format!("{}; domain=", vector.reason.as_deref().unwrap_or(""))));

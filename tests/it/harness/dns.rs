@@ -9,7 +9,7 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode}
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{Name, RData, RecordType};
 use icpgate::dns::settings::{UpstreamGroup, UpstreamPolicy, UpstreamServer, UpstreamTransport};
-use icpgate::dns::{Counters, Plane, Settings};
+use icpgate::dns::{Counters, Plane, Settings, wire};
 use icpgate::drain::{DrainSignal, Phase};
 use icpgate::model::DomainName;
 use icpgate::policy::{Clock, Rules, SharedView, Sink, View};
@@ -246,6 +246,17 @@ impl Answer {
     pub fn reason(&self) -> String {
         let errors = self.errors();
         errors.iter().find(|(code, _)| *code == 16).map_or_else(String::new, |(_, text)| text.clone())
+    }
+
+    /// The octets with every TTL zero: what two answers to one question must agree in.
+    pub fn without_ttls(&self) -> Vec<u8> {
+        let mut res = self.0.clone();
+        for record in wire::records(&self.0).expect("a well-formed answer") {
+            if record.rtype != wire::rtype::OPT {
+                res[record.ttl_at..record.ttl_at + 4].fill(0);
+            }
+        }
+        res
     }
 
     pub fn ttls(&self) -> Vec<u32> {
