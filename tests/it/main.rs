@@ -6,4 +6,5 @@ mod harness;
 mod names;
 mod properties;
 mod registry;
+mod scenarios;
 mod vectors;

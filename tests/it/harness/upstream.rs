@@ -208,6 +208,15 @@ impl Upstream {
             }
             res.edns = Some(edns);
         }
+        let octets = res.to_vec().expect("encodes");
+        let most = edns.map_or(512, |edns| usize::from(edns.max_payload()).max(512));
+        if over_tcp || octets.len() <= most {
+            return Some(octets);
+        }
+        for section in [&mut res.answers, &mut res.authorities, &mut res.additionals] {
+            section.clear();
+        }
+        res.metadata.truncation = true;
         Some(res.to_vec().expect("encodes"))
     }
 }
