@@ -7,4 +7,5 @@ mod names;
 mod properties;
 mod registry;
 mod scenarios;
+mod transparency;
 mod vectors;

@@ -9,7 +9,7 @@ use icpgate::policy::{ForeignMainland, IpSite, Rules, Verdict, View, judge};
 use icpgate::registry::lint::lint;
 use serde::Deserialize;
 
-use super::harness::dns::{Answer, DnsGate, PATIENCE, over_udp, packet};
+use super::harness::dns::{Answer, DnsGate, PATIENCE, over_udp, packet, rtype};
 use super::harness::fixture::{self, TODAY};
 use super::harness::upstream::records;
 
@@ -199,7 +199,7 @@ async fn over_dns(gate: &DnsGate, vector: &Vector) {
         gate.upstream.on(&owner, &qtype, records(&lines));
         let spelled = spelled(vector);
         let labels: Vec<&[u8]> = spelled.iter().map(Vec::as_slice).collect();
-        let query = packet(&labels, rtype(&qtype));
+        let query = packet(&labels, rtype(&qtype).into());
         let answer = Answer(over_udp(gate.addr, &query, PATIENCE).await.expect(&label));
         let again = Answer(over_udp(gate.addr, &query, PATIENCE).await.expect(&label));
         assert_eq!(again.without_ttls(), answer.without_ttls(), "{label}: out of the cache");
@@ -245,8 +245,4 @@ fn spelled(vector: &Vector) -> Vec<Vec<u8>> {
         (None, Some(name)) => name.trim_end_matches('.').split('.').map(|label| label.as_bytes().to_vec()).collect(),
         (None, None) => Vec::new(),
     }
-}
-
-fn rtype(text: &str) -> u16 {
-    text.parse::<hickory_proto::rr::RecordType>().expect(text).into()
 }

@@ -103,7 +103,7 @@ pub fn group(suffix: &str, servers: &[SocketAddr]) -> UpstreamGroup {
 }
 
 /// How to ask.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Ask {
     pub name: String,
     pub qtype: String,
@@ -139,7 +139,7 @@ impl Ask {
         message.metadata.checking_disabled = self.checking_disabled;
         message.metadata.authentic_data = self.authentic_data;
         let name = Name::from_ascii(&self.name).expect("a name");
-        message.add_query(Query::query(name, self.qtype.parse::<RecordType>().expect("a type")));
+        message.add_query(Query::query(name, rtype(&self.qtype)));
         if self.edns {
             let mut edns = Edns::new();
             edns.set_max_payload(self.udp_octets).set_dnssec_ok(self.dnssec_ok);
@@ -163,6 +163,12 @@ pub fn packet(labels: &[&[u8]], qtype: u16) -> Vec<u8> {
     res.extend_from_slice(&qtype.to_be_bytes());
     res.extend_from_slice(&[0, 1, 0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0]);
     res
+}
+
+/// A record type by its name, or as `TYPE65400` (RFC 3597 section 5).
+pub fn rtype(text: &str) -> RecordType {
+    let number = text.strip_prefix("TYPE").and_then(|number| number.parse::<u16>().ok());
+    number.map_or_else(|| text.parse().expect(text), RecordType::from)
 }
 
 /// Sends one question and waits for its answer's octets.
@@ -248,9 +254,10 @@ impl Answer {
         errors.iter().find(|(code, _)| *code == 16).map_or_else(String::new, |(_, text)| text.clone())
     }
 
-    /// The octets with every TTL zero: what two answers to one question must agree in.
+    /// The octets with ID and every TTL zero: what two answers to one question must agree in.
     pub fn without_ttls(&self) -> Vec<u8> {
         let mut res = self.0.clone();
+        res[..2].fill(0);
         for record in wire::records(&self.0).expect("a well-formed answer") {
             if record.rtype != wire::rtype::OPT {
                 res[record.ttl_at..record.ttl_at + 4].fill(0);
