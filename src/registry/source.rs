@@ -111,7 +111,12 @@ impl Format {
 
 /// Reads a file's octets as they lie on disk. A file that changes meanwhile is read again by the next poll.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
-    read_bounded(File::open(path)?, FILE_OCTETS_MAX).map_err(|error| match error {
+    let file = File::open(path)?;
+    // A file that says it is too large is not read at all; one that lies is cut off.
+    if file.metadata()?.len() > FILE_OCTETS_MAX {
+        return Err(SourceError::TooLarge(FILE_OCTETS_MAX));
+    }
+    read_bounded(file, FILE_OCTETS_MAX).map_err(|error| match error {
         ReadError::Io(error) => SourceError::Io(error),
         ReadError::TooLarge => SourceError::TooLarge(FILE_OCTETS_MAX),
     })

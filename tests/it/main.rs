@@ -3,6 +3,7 @@
 mod dns_bypass;
 mod dns_properties;
 mod harness;
+mod lessons;
 mod names;
 mod properties;
 mod registry;
