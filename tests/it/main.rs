@@ -8,5 +8,6 @@ mod names;
 mod properties;
 mod registry;
 mod scenarios;
+mod tidy;
 mod transparency;
 mod vectors;
