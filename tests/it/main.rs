@@ -6,6 +6,7 @@ mod harness;
 mod lessons;
 mod names;
 mod properties;
+mod ranges;
 mod registry;
 mod scenarios;
 mod tidy;
