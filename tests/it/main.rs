@@ -2,5 +2,9 @@
 
 mod dns_bypass;
 mod harness;
+mod http_bypass;
+mod http_heads;
+mod http_page;
+mod http_relay;
 mod names;
 mod registry;
