@@ -3,6 +3,10 @@
 mod dns_bypass;
 mod dns_properties;
 mod harness;
+mod http_bypass;
+mod http_heads;
+mod http_page;
+mod http_relay;
 mod lessons;
 mod names;
 mod properties;

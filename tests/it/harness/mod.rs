@@ -2,5 +2,7 @@
 
 pub mod dns;
 pub mod fixture;
+pub mod golden;
+pub mod http;
 pub mod shared;
 pub mod upstream;
