@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::harness::dns::{Answer, DnsGate, PATIENCE, over_udp, packet, rtype};
 use super::harness::fixture::{self, TODAY};
+use super::harness::http::{HttpGate, get};
 use super::harness::upstream::records;
 
 /// Where a vector can be asked.
@@ -244,5 +245,26 @@ fn spelled(vector: &Vector) -> Vec<Vec<u8>> {
         (Some(labels), _) => labels.iter().map(|label| label.clone().into_bytes()).collect(),
         (None, Some(name)) => name.trim_end_matches('.').split('.').map(|label| label.as_bytes().to_vec()).collect(),
         (None, None) => Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn vectors_hold_over_http() {
+    for vector in vectors().iter().filter(|vector| vector.layers.contains(&Layer::Http)) {
+        let gate = HttpGate::with(vector.view(), |_| {}).await;
+        gate.set_day(&vector.today);
+        let host = vector.host.map(|host| host.to_string()).or_else(|| vector.name.clone()).expect("a host");
+        let answer = gate.ask(&get(&host, "/")).await;
+        let label = vector.label();
+        let mark = answer.header("x-icp-gate").unwrap_or_default();
+        if vector.is_blocked() {
+            assert_eq!(answer.status, 451, "{label}");
+            let expected = format!("reason={};", vector.reason.as_deref().unwrap_or(""));
+            assert!(format!("{mark};").contains(&expected), "{label}: {mark}");
+            assert!(gate.origin.seen().is_empty(), "{label}: no octet goes to an origin");
+        } else {
+            assert_eq!((answer.status, mark), (200, ""), "{label}");
+            assert_eq!(gate.origin.hosts(), [host], "{label}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
@@ -51,7 +51,7 @@ impl DnsGate {
         settings.block.ipv6 = vec!["2001:db8:ffff::1".parse().expect("an address")];
         settings.upstreams = vec![group("", &[upstream.addr])];
         change(&mut settings);
-        let clock = Arc::new(AtomicU64::new(seconds(fixture::noon(fixture::TODAY))));
+        let clock = Arc::new(AtomicU64::new(fixture::seconds(fixture::noon(fixture::TODAY))));
         let view = SharedView::with_clock(view, Clock::Manual(clock.clone()));
         let counters = Arc::new(Counters::default());
         let plane = Plane::bind(settings, view.clone(), Sink::closed(), counters.clone()).await.expect("binds");
@@ -73,7 +73,7 @@ impl DnsGate {
 
     /// Makes it noon of `day` for the gate.
     pub fn set_day(&self, day: &str) {
-        self.clock.store(seconds(fixture::noon(day)), Ordering::Relaxed);
+        self.clock.store(fixture::seconds(fixture::noon(day)), Ordering::Relaxed);
     }
 
     /// Replaces the registry by these rows.
@@ -88,10 +88,6 @@ impl Drop for DnsGate {
     fn drop(&mut self) {
         self.drain.advance(Phase::Stopped);
     }
-}
-
-fn seconds(at: SystemTime) -> u64 {
-    at.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
 /// A group of UDP servers.

@@ -65,6 +65,11 @@ pub fn noon(day: &str) -> SystemTime {
     Day::parse(day).expect(day).begins_at() + Duration::from_secs(12 * 3600)
 }
 
+/// A moment as seconds since 1970.
+pub fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
 fn range(prefix: &str, region: Region, provider: Option<&str>, product: Product) -> RangeRow {
     RangeRow {
         prefix: prefix.parse().expect("a prefix"),

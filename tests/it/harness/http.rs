@@ -9,7 +9,6 @@ use std::time::Duration;
 use icpgate::drain::{DrainSignal, Phase};
 use icpgate::http::settings::ProviderText;
 use icpgate::http::{Counters, Gate, Plane, Settings};
-use icpgate::model::Day;
 use icpgate::policy::{Clock, Rules, SharedView, Sink, VerdictRecord, View};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +25,7 @@ pub struct HttpGate {
     pub addr: SocketAddr,
     pub origin: Origin,
     pub view: SharedView,
+    pub clock: Arc<AtomicU64>,
     pub counters: Arc<Counters>,
     pub gate: Arc<Gate>,
     pub records: mpsc::Receiver<VerdictRecord>,
@@ -47,17 +47,15 @@ impl HttpGate {
         settings.provider = provider();
         settings.response_timeout = Duration::from_secs(2);
         change(&mut settings);
-        let noon = Day::parse(fixture::TODAY).expect("a day").begins_at() + Duration::from_secs(12 * 3600);
-        let seconds = noon.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
-        let clock = Clock::Manual(Arc::new(AtomicU64::new(seconds)));
-        let view = SharedView::with_clock(view, clock);
+        let clock = Arc::new(AtomicU64::new(fixture::seconds(fixture::noon(fixture::TODAY))));
+        let view = SharedView::with_clock(view, Clock::Manual(clock.clone()));
         let counters = Arc::new(Counters::default());
         let (sink, records) = Sink::new();
         let plane = Plane::bind(settings, view.clone(), sink, counters.clone()).await.expect("binds");
         let (addr, gate) = (plane.addrs()[0], plane.gate());
         let (drain, watch) = DrainSignal::new();
         let running = tokio::spawn(plane.run(watch));
-        Self { addr, origin, view, counters, gate, records, drain, running }
+        Self { addr, origin, view, clock, counters, gate, records, drain, running }
     }
 
     /// A new connection.
@@ -75,6 +73,11 @@ impl HttpGate {
     /// The status of a GET for `host`.
     pub async fn status(&self, host: &str) -> u16 {
         self.ask(&get(host, "/")).await.status
+    }
+
+    /// Makes it noon of `day` for the gate.
+    pub fn set_day(&self, day: &str) {
+        self.clock.store(fixture::seconds(fixture::noon(day)), Ordering::Relaxed);
     }
 
     /// Replaces the registry by these rows.
@@ -221,7 +224,8 @@ impl Response {
     fn parse(head: &str) -> Self {
         let mut lines = head.split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status line");
-        let headers = lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        let headers =
+            lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
         Self { status, headers, body: Vec::new() }
     }
 
