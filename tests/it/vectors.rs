@@ -268,3 +268,15 @@ async fn vectors_hold_over_http() {
         }
     }
 }
+
+#[tokio::test]
+async fn both_planes_show_one_decision_id_for_a_site() {
+    let (dns, http) = (DnsGate::start().await, HttpGate::start().await);
+    for (dns_name, host) in [("www.nofile.cn", "nofile.cn"), ("else.com", "IMG.else.com.")] {
+        dns.upstream.addresses(dns_name, &["203.0.113.1"]);
+        let from_dns = dns.ask(dns_name, "A").await.reason();
+        let answer = http.ask(&get(host, "/")).await;
+        let from_http = answer.header("x-icp-gate").expect("the gate's header");
+        assert_eq!(from_http.strip_prefix("reason="), Some(from_dns.as_str()));
+    }
+}

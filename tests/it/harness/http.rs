@@ -41,21 +41,28 @@ impl HttpGate {
 
     /// `view` before a scripted origin, with settings changed by `change`.
     pub async fn with(view: View, change: impl FnOnce(&mut Settings)) -> Self {
+        let clock = Arc::new(AtomicU64::new(fixture::seconds(fixture::noon(fixture::TODAY))));
+        let view = SharedView::with_clock(view, Clock::Manual(clock.clone()));
+        let mut res = Self::sharing(view, change).await;
+        res.clock = clock;
+        res
+    }
+
+    /// The same over a view that another plane has too; its clock is not this gate's to set.
+    pub async fn sharing(view: SharedView, change: impl FnOnce(&mut Settings)) -> Self {
         let origin = Origin::start().await;
         let mut settings = Settings::new(origin.addr);
         settings.listen = vec!["127.0.0.1:0".parse().expect("an address")];
         settings.provider = provider();
         settings.response_timeout = Duration::from_secs(2);
         change(&mut settings);
-        let clock = Arc::new(AtomicU64::new(fixture::seconds(fixture::noon(fixture::TODAY))));
-        let view = SharedView::with_clock(view, Clock::Manual(clock.clone()));
         let counters = Arc::new(Counters::default());
         let (sink, records) = Sink::new();
         let plane = Plane::bind(settings, view.clone(), sink, counters.clone()).await.expect("binds");
         let (addr, gate) = (plane.addrs()[0], plane.gate());
         let (drain, watch) = DrainSignal::new();
         let running = tokio::spawn(plane.run(watch));
-        Self { addr, origin, view, clock, counters, gate, records, drain, running }
+        Self { addr, origin, view, clock: Arc::default(), counters, gate, records, drain, running }
     }
 
     /// A new connection.

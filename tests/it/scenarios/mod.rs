@@ -1,6 +1,7 @@
 //! Scenario files an operator can read (tests/scenarios), each a test of its own name.
 
 mod expect;
+mod http;
 mod parse;
 mod run;
 mod settings;
@@ -35,6 +36,7 @@ scenarios! {
     block_refused
     block_ttl_and_code
     block_without_addresses
+    both_planes_follow_the_registry
     cache_is_judged_again
     checking_disabled
     coalescing
@@ -47,6 +49,22 @@ scenarios! {
     foreign_mainland_ignore
     foreign_mainland_observe
     foreign_mainland_require
+    http_acme
+    http_acme_carve_out
+    http_block_page
+    http_ip_site_allow
+    http_ip_site_block
+    http_ip_site_observe
+    http_keep_alive
+    http_languages_and_formats
+    http_not_ready
+    http_observe
+    http_old_clients
+    http_pass_filed
+    http_redirect
+    http_spelling
+    http_status_403
+    http_two_causes
     https_records
     life_cycle
     local_zone

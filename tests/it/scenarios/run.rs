@@ -16,8 +16,10 @@ use tokio::sync::mpsc;
 
 use super::super::harness::dns::{Answer, Ask, DnsGate, PATIENCE, group, over_tcp, over_udp};
 use super::super::harness::fixture::{self, PROVIDER};
+use super::super::harness::http::Response;
 use super::super::harness::upstream::{Reply, Upstream};
 use super::expect;
+use super::http::{self, Http};
 use super::parse::{Step, parse};
 use super::settings::{set_dns, set_registry, set_rule};
 
@@ -55,6 +57,8 @@ struct Runner {
     // While it runs.
     gate: Option<DnsGate>,
     peers: HashMap<String, Upstream>,
+    http: Option<Http>,
+    http_settings: Vec<(String, String)>,
     watched: Option<Watched>,
 }
 
@@ -71,6 +75,8 @@ impl Runner {
             dir: TempDir::new().expect("a directory"),
             gate: None,
             peers: HashMap::new(),
+            http: None,
+            http_settings: Vec::new(),
             watched: None,
         }
     }
@@ -120,7 +126,9 @@ impl Runner {
         store_settings.poll = Duration::from_secs(3600);
         let mut dns_settings = Vec::new();
         for (key, value) in std::mem::take(&mut self.settings) {
-            if !set_rule(&mut self.rules, &key, &value) && !set_registry(&mut store_settings, &key, &value) {
+            if key.starts_with("http.") {
+                self.http_settings.push((key, value));
+            } else if !set_rule(&mut self.rules, &key, &value) && !set_registry(&mut store_settings, &key, &value) {
                 dns_settings.push((key, value));
             }
         }
@@ -195,7 +203,17 @@ impl Runner {
                 let missed = missed(step, answer.as_ref());
                 self.report(missed, answer.as_ref());
             }
+            "until" if step.word(0) == "get" => self.until_get(step).await,
             "until" => self.until(step).await,
+            "get" => {
+                let answer = self.http().await.get(step, &step.words).await;
+                self.report_get(http::missed(step, &answer), &answer);
+            }
+            "reached" => {
+                if let Err(found) = self.http().await.reached(step) {
+                    self.fail(step.line, &found);
+                }
+            }
             "together" => self.together(step).await,
             other => panic!("line {}: {other} is no command; see tests/scenarios/README.md", step.line),
         }
@@ -311,6 +329,33 @@ impl Runner {
         let shown = answer.map_or_else(|| "no answer".to_owned(), expect::show);
         for (line, message) in missed {
             self.fail(line, &format!("{message}\n    in: {shown}"));
+        }
+    }
+
+    /// The HTTP plane, which starts at the first command that needs it.
+    async fn http(&mut self) -> &mut Http {
+        if self.http.is_none() {
+            self.http = Some(Http::start(self.gate().view.clone(), &self.http_settings).await);
+        }
+        self.http.as_mut().expect("it was just started")
+    }
+
+    fn report_get(&mut self, missed: Vec<(usize, String)>, answer: &Response) {
+        for (line, message) in missed {
+            self.fail(line, &format!("{message}\n    in: {} {:?}", answer.status, answer.headers));
+        }
+    }
+
+    /// Requests again until every expectation is met.
+    async fn until_get(&mut self, step: &Step) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.http().await.get(step, &step.words[1..]).await;
+            let missed = http::missed(step, &answer);
+            if missed.is_empty() || Instant::now() > deadline {
+                return self.report_get(missed, &answer);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 

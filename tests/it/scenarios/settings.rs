@@ -78,6 +78,17 @@ pub fn set_dns(settings: &mut icpgate::dns::Settings, key: &str, value: &str) ->
     true
 }
 
+/// Sets a key of `[http]`; false for a key that is none.
+pub fn set_http(settings: &mut icpgate::http::Settings, key: &str, value: &str) -> bool {
+    match key {
+        "http.block.status" => settings.block.status = number(value),
+        "http.block.redirect" => settings.block.redirect = value.to_owned(),
+        "http.acme-carve-out" => settings.acme_carve_out = pick(value, &[("on", true), ("off", false)]),
+        _ => return false,
+    }
+    true
+}
+
 /// Sets a key of `[registry]`; false for a key that is none.
 pub fn set_registry(settings: &mut icpgate::registry::Settings, key: &str, value: &str) -> bool {
     match key {
