@@ -1,6 +1,8 @@
 //! Operation: metrics, journal, admin listener, health, logs. Reads what the planes count; decides nothing.
 
+pub mod admin;
 pub mod faults;
+pub mod health;
 pub mod holder;
 pub mod journal;
 pub mod log;
@@ -10,5 +12,6 @@ pub mod process;
 pub mod recent;
 pub mod reloader;
 pub mod settings;
+pub mod status;
 
 pub use settings::{AdminSettings, FaultSettings, JournalSettings, JournalWhat, LogFormat, Missing};

@@ -56,10 +56,12 @@ impl Part {
 
     /// Runs until the drain: calls `load` when contents below `paths` changed, or when somebody asks.
     ///
-    /// `load` replaces the part and returns a line of what it did, or leaves it and says why.
+    /// `loaded` is the [`fingerprint`] from before the first load. `load` replaces the part and returns a line of what it
+    /// did, or leaves it and says why.
     pub async fn keep<F>(
         self: Arc<Self>,
         paths: Vec<PathBuf>,
+        mut loaded: u64,
         load: impl Fn(Shrink) -> F,
         mut requests: mpsc::Receiver<ReloadRequest>,
         mut drain: DrainWatch,
@@ -67,11 +69,13 @@ impl Part {
         F: Future<Output = Result<String, String>>,
     {
         let mut watch = Watch::new(&paths, POLL);
-        let mut loaded = fingerprint(&paths).await;
+        let mut is_first = true;
         loop {
             let mut request = None;
             tokio::select! {
                 () = drain.reached(Phase::Draining) => return,
+                // What changed before the watch began is seen by a look at once.
+                () = std::future::ready(()), if is_first => is_first = false,
                 () = watch.changed(), if !paths.is_empty() => {}
                 asked = requests.recv() => match asked {
                     Some(asked) => request = Some(asked),
@@ -126,7 +130,7 @@ impl Observe for Part {
 }
 
 /// Tells the contents below `paths` apart; what cannot be read counts as such.
-async fn fingerprint(paths: &[PathBuf]) -> u64 {
+pub async fn fingerprint(paths: &[PathBuf]) -> u64 {
     let paths = paths.to_vec();
     let reading = tokio::task::spawn_blocking(move || {
         let mut hasher = SipHasher13::new();
