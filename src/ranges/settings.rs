@@ -23,3 +23,18 @@ pub struct Settings {
     /// Refuse a reload that loses more than this share of addresses.
     pub max_shrink_percent: u8,
 }
+
+impl Settings {
+    /// Settings for `provider` with every default of the interface, reading nothing.
+    pub fn new(provider: &str) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            mainland: Vec::new(),
+            tags: Vec::new(),
+            cnames: Vec::new(),
+            nat64: Vec::new(),
+            poll: Duration::from_secs(60),
+            max_shrink_percent: 10,
+        }
+    }
+}
