@@ -3,4 +3,5 @@
 mod dns_bypass;
 mod harness;
 mod names;
+mod ops;
 mod registry;
