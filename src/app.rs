@@ -169,16 +169,16 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
         counters: admin_counters,
     };
 
-    let (mut keepers, mut serving, mut last) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+    let [mut keepers, mut serving, mut behind, mut last] = [(); 4].map(|()| JoinSet::new());
     data.keep(&mut keepers, (&view, &faults), (registry_asked, ranges_asked), &drained);
     parts.keep(&mut keepers, &planes, (zones_asked, pages_asked), &drained);
     keepers.spawn(faults.run(drained.clone()));
-    planes.serve(&mut serving, &drained);
+    planes.serve(&mut serving, &mut behind, &drained);
     last.spawn(journal.run(records, end));
     if let Some(listener) = listener {
         last.spawn(listener.run(Arc::new(desk)));
     }
-    let ended = tokio::spawn(end_in_order(Tasks { keepers, serving, last }, drain.clone(), drained, late));
+    let ended = tokio::spawn(end_in_order(Tasks { keepers, serving, behind, last }, drain.clone(), drained, late));
     Ok(Running { addrs, view, metrics, reloader, drain, ended })
 }
 
@@ -188,6 +188,8 @@ struct Tasks {
     keepers: JoinSet<()>,
     /// End when their work is done after that.
     serving: JoinSet<()>,
+    /// Ends when those have ended: the demo origin answers their last requests.
+    behind: JoinSet<()>,
     /// End when all others have ended.
     last: JoinSet<()>,
 }
@@ -202,6 +204,7 @@ async fn end_in_order(
     let failed = tokio::select! {
         () = drained.reached(Phase::Draining) => None,
         Some(_) = tasks.serving.join_next() => Some(PartFailed("a plane")),
+        Some(_) = tasks.behind.join_next() => Some(PartFailed("the demo origin")),
         Some(_) = tasks.keepers.join_next() => Some(PartFailed("a reload")),
         Some(Err(_)) = tasks.last.join_next() => Some(PartFailed("the journal or the admin listener")),
     };
@@ -217,6 +220,7 @@ async fn end_in_order(
     }
     drain.advance(Phase::Stopped);
     all(&mut tasks.serving).await;
+    all(&mut tasks.behind).await;
     late.advance(Phase::Draining);
     // What is not done by then ends with the next line.
     let _ = timeout(LAST_WORDS_MAX, all(&mut tasks.last)).await;

@@ -70,8 +70,8 @@ impl Planes {
         Addrs { dns: self.dns.addrs(), http: self.http.addrs(), admin, demo_origin }
     }
 
-    /// Serves every plane that listens; each ends with the drain.
-    pub fn serve(self, tasks: &mut JoinSet<()>, drain: &DrainWatch) {
+    /// Serves every plane that listens until the drain is over, and behind them the demo origin until all is stopped.
+    pub fn serve(self, tasks: &mut JoinSet<()>, behind: &mut JoinSet<()>, drain: &DrainWatch) {
         if !self.dns.addrs().is_empty() {
             tasks.spawn(self.dns.run(drain.clone()));
         }
@@ -79,7 +79,7 @@ impl Planes {
             tasks.spawn(self.http.run(drain.clone()));
         }
         if let Some((demo, _)) = self.demo {
-            tasks.spawn(demo.run(drain.clone()));
+            behind.spawn(demo.run(drain.clone()));
         }
     }
 }
