@@ -2,6 +2,10 @@
 
 mod dns_bypass;
 mod harness;
+mod http_bypass;
+mod http_heads;
+mod http_page;
+mod http_relay;
 mod names;
 mod ops;
 mod registry;
