@@ -32,7 +32,9 @@ const PROVIDER_OCTETS_MAX: usize = 64;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum FileError {
     /// The last row is not whole: still being written, or cut.
-    #[error("line {line}: the file ends in the middle of a row; it is still being written or was cut; expected a line feed at the end")]
+    #[error(
+        "line {line}: the file ends in the middle of a row; it is still being written or was cut; expected a line feed at the end"
+    )]
     CutShort {
         /// Where the row begins.
         line: u32,
@@ -99,6 +101,7 @@ struct Column {
     is_required: bool,
 }
 
+/// One column.
 const fn column(name: &'static str, is_required: bool) -> Column {
     Column { name, is_required }
 }
@@ -131,6 +134,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Notes a finding.
     fn note(&mut self, severity: Severity, rule: &'static str, line: u32, key: &str, cell: Cell<'_>, message: String) {
         if self.res.issues.len() < ISSUES_MAX {
             let issue = Issue::at(severity, rule, self.file, line, message);
@@ -138,11 +142,13 @@ impl Reader<'_> {
         }
     }
 
+    /// Notes a row that does not count.
     fn bad(&mut self, line: u32, key: &str, cell: Cell<'_>, message: impl Into<String>) {
         self.note(Severity::Error, "format", line, key, cell, message.into());
         self.res.bad_rows += 1;
     }
 
+    /// Counts a good row against the limit.
     fn count_row(&mut self) -> Result<(), FileError> {
         self.res.rows += 1;
         if self.res.rows > ROWS_MAX { Err(FileError::TooManyRows) } else { Ok(()) }
@@ -150,6 +156,7 @@ impl Reader<'_> {
 
     //--- Mainland lists ------------------------------------------------------------------------------------------
 
+    /// Reads a whole list.
     fn list(&mut self, text: &str) -> Result<(), FileError> {
         if text.trim().is_empty() {
             return Err(FileError::Empty("one prefix, address or first-last a line"));
@@ -207,6 +214,7 @@ impl Reader<'_> {
         self.count_row()
     }
 
+    /// Host bits are cut off, and said so.
     fn warn_of_host_bits(&mut self, line: u32, key: &str, cell: Cell<'_>, block: Block) {
         if let Block::Prefix { prefix, had_host_bits: true, .. } = block {
             let message = format!("has bits set below the prefix length; read as {prefix}");
@@ -216,14 +224,14 @@ impl Reader<'_> {
 
     //--- Tables --------------------------------------------------------------------------------------------------
 
+    /// Reads a whole CSV table and calls `visit` with the line and the cells of each row, in the order of `columns`.
     fn table<const N: usize>(
         &mut self,
         text: &str,
         columns: &[Column; N],
         mut visit: impl FnMut(&mut Self, u32, [Cell<'_>; N]) -> Result<(), FileError>,
     ) -> Result<(), FileError> {
-        let mut reader =
-            csv::ReaderBuilder::new().flexible(true).comment(Some(b'#')).from_reader(text.as_bytes());
+        let mut reader = csv::ReaderBuilder::new().flexible(true).comment(Some(b'#')).from_reader(text.as_bytes());
         let header = reader.headers().map_err(|error| FileError::Malformed(error.to_string()))?.clone();
         let places = read_header(&header, columns)?;
         let mut record = csv::StringRecord::new();
@@ -259,6 +267,7 @@ impl Reader<'_> {
         }
     }
 
+    /// One row of a tag table.
     fn tag_row(&mut self, line: u32, cells: [Cell<'_>; 5]) -> Result<(), FileError> {
         let [prefix, region, provider, product, origin] = cells;
         let block = match Block::parse(prefix.text) {
@@ -292,7 +301,8 @@ impl Reader<'_> {
         }
         for tagged in block.prefixes() {
             if let Some(old) = self.seen.insert(tagged, line) {
-                let message = format!("{tagged} stands in line {old} too; the cells given here replace those given there");
+                let message =
+                    format!("{tagged} stands in line {old} too; the cells given here replace those given there");
                 self.note(Severity::Warning, "duplicate", line, "prefix", prefix, message);
             }
             self.res.tags.push(TagRow { prefix: tagged, ..row.clone() });
@@ -325,6 +335,7 @@ impl Reader<'_> {
         found.map(Some)
     }
 
+    /// One row of a CNAME table.
     fn cname_row(&mut self, line: u32, cells: [Cell<'_>; 3]) -> Result<(), FileError> {
         let [suffix, product, region] = cells;
         if suffix.text.starts_with('*') {
@@ -340,7 +351,8 @@ impl Reader<'_> {
                 return Ok(());
             }
             Err(error) => {
-                let message = format!("{error}; expected a name such as cdn.example.net, which holds all names below it");
+                let message =
+                    format!("{error}; expected a name such as cdn.example.net, which holds all names below it");
                 self.bad(line, "cname_suffix", suffix, message);
                 return Ok(());
             }
@@ -399,10 +411,14 @@ fn read_header<const N: usize>(
     Ok(res)
 }
 
+/// The spellings a region may have.
 fn known_regions() -> String {
-    Region::ALL.map(|(_, long, short)| if long == short { long.to_owned() } else { format!("{long} ({short})") }).join(", ")
+    Region::ALL
+        .map(|(_, long, short)| if long == short { long.to_owned() } else { format!("{long} ({short})") })
+        .join(", ")
 }
 
+/// The spellings a product may have.
 fn known_products() -> String {
     Product::ALL.map(|(_, name)| name).join(", ")
 }

@@ -8,4 +8,5 @@ mod http_page;
 mod http_relay;
 mod names;
 mod ops;
+mod ranges;
 mod registry;
