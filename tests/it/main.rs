@@ -9,6 +9,7 @@ mod http_page;
 mod http_relay;
 mod lessons;
 mod names;
+mod ops;
 mod properties;
 mod ranges;
 mod registry;
