@@ -68,10 +68,18 @@ impl Checker<'_> {
 
     //--- Reading one value -------------------------------------------------------------------------------------------
 
+    /// Where `key` stands, or the table or list it would stand in.
     fn place(&self, key: &str) -> Place {
-        // A value inside a list set as a whole stands where the list stands.
-        let list = key.split_once('[').map_or(key, |(list, _)| list);
-        self.places.get(key).or_else(|| self.places.get(list)).cloned().unwrap_or(Place::Default)
+        let mut at = key;
+        loop {
+            if let Some(place) = self.places.get(at) {
+                return place.clone();
+            }
+            match at.rfind(['.', '[']) {
+                Some(end) => at = &at[..end],
+                None => return Place::Default,
+            }
+        }
     }
 
     fn refuse(&mut self, key: &str, value: &str, message: impl Into<String>) {
@@ -224,7 +232,8 @@ impl Checker<'_> {
 
     fn ranges(&mut self, spec: &Spec) -> ranges::Settings {
         let text = &spec.ranges;
-        let nat64: Vec<Ipv6Net> = self.read_list("ranges.nat64", &text.nat64, "an IPv6 prefix, such as \"64:ff9b::/96\"");
+        let nat64: Vec<Ipv6Net> =
+            self.read_list("ranges.nat64", &text.nat64, "an IPv6 prefix, such as \"64:ff9b::/96\"");
         for (i, prefix) in nat64.iter().enumerate() {
             // RFC 6052 section 2.2 knows these lengths and no others.
             if !matches!(prefix.prefix_len(), 32 | 40 | 48 | 56 | 64 | 96) {
