@@ -10,11 +10,11 @@ use ipnet::Ipv6Net;
 pub struct Settings {
     /// Our id in the `provider` column of tags.
     pub provider: String,
-    /// Mainland prefix lists.
+    /// Mainland prefix lists: files, or directories of `*.txt`.
     pub mainland: Vec<PathBuf>,
-    /// Tag tables: prefix,region,provider,product,origin.
+    /// Tag tables, prefix,region,provider,product,origin: files, or directories of `*.csv`; later ones override.
     pub tags: Vec<PathBuf>,
-    /// CNAME-suffix tables: cname_suffix,product,region.
+    /// CNAME-suffix tables, cname_suffix,product,region: files, or directories of `*.csv`.
     pub cnames: Vec<PathBuf>,
     /// NAT64 prefixes beside the well-known ones.
     pub nat64: Vec<Ipv6Net>,
@@ -25,7 +25,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings for `provider` with every default of the interface, reading nothing.
+    /// Settings for `provider` with every default of the interface, and no files yet.
     pub fn new(provider: &str) -> Self {
         Self {
             provider: provider.to_owned(),
@@ -36,5 +36,10 @@ impl Settings {
             poll: Duration::from_secs(60),
             max_shrink_percent: 10,
         }
+    }
+
+    /// Every configured path.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        [&self.mainland, &self.tags, &self.cnames].into_iter().flatten().cloned().collect()
     }
 }

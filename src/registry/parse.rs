@@ -160,7 +160,7 @@ fn parse_csv(context: RowContext<'_>, text: &str, res: &mut ParsedFile) -> Resul
 }
 
 /// The line a record begins on; the reader counts comments and blank lines before it as its own.
-fn line_of_record(text: &str, at: &csv::Position) -> u32 {
+pub(crate) fn line_of_record(text: &str, at: &csv::Position) -> u32 {
     let start = usize::try_from(at.byte()).unwrap_or(usize::MAX);
     let skipped = text.get(start..).unwrap_or("").split_inclusive('\n').take_while(|line| {
         let line = line.trim_end();
@@ -170,7 +170,7 @@ fn line_of_record(text: &str, at: &csv::Position) -> u32 {
 }
 
 /// True when a quote opened in the last line is never closed, so that the last record swallowed the end.
-fn ends_inside_quotes(text: &str) -> bool {
+pub(crate) fn ends_inside_quotes(text: &str) -> bool {
     !text.ends_with('\n') && text.rsplit('\n').next().is_some_and(|last| last.matches('"').count() % 2 == 1)
 }
 
