@@ -95,7 +95,17 @@ impl Gate {
 
     /// Replaces the local zones.
     pub fn replace_zones(&self, zones: Zones) {
+        let is_same_space = self.zones.load().has_same_origins(&zones);
         self.zones.store(Arc::new(zones));
+        if !is_same_space {
+            // Names that an upstream answered for may be local now.
+            self.cache.clear();
+        }
+    }
+
+    /// How many local zones there are.
+    pub fn zone_count(&self) -> usize {
+        self.zones.load().len()
     }
 
     /// Takes a packet; answers what needs no waiting.
@@ -284,7 +294,7 @@ impl Gate {
     ) -> Taken {
         if let Some(verdict) = judged.verdict {
             self.counters.verdict(&verdict);
-            if self.sink.is_open() {
+            if self.sink.wants(verdict.action) {
                 self.sink.send(VerdictRecord {
                     at: now,
                     via: Via::Dns,

@@ -123,6 +123,11 @@ impl Zones {
         false
     }
 
+    /// True when both serve the same part of the name space.
+    pub fn has_same_origins(&self, other: &Self) -> bool {
+        self.origins == other.origins
+    }
+
     /// How many zones there are.
     pub fn len(&self) -> usize {
         self.origins.len()

@@ -14,6 +14,6 @@ pub mod view;
 pub use judge::judge;
 pub use report::VerdictReport;
 pub use rules::{ExpiredPolicy, ForeignMainland, IpSite, MixedAnswer, Mode, Rules};
-pub use sink::{Sink, VerdictRecord};
+pub use sink::{Interest, Sink, SinkGuest, VerdictRecord};
 pub use verdict::{Action, DecisionId, Reason, Rule, Verdict};
 pub use view::{Clock, Fault, Outcome, SharedView, Stance, View};

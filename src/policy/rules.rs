@@ -14,6 +14,17 @@ pub enum Mode {
     Off,
 }
 
+impl Mode {
+    /// The spelling in the configuration and the status.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// What to do with a host that is an IP literal (rule N4, AMB-3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IpSite {
