@@ -37,6 +37,7 @@ impl Checker<'_> {
         Settings {
             udp_sockets: if text.udp_sockets == 0 { cores } else { size(text.udp_sockets) },
             zones: self.zones(&text.zones),
+            zone_directories: zone_directories(&text.zones),
             upstreams: self.upstreams(&text.upstream, &listen),
             upstream_ca: path(&text.upstream_ca),
             upstream_timeout: Duration::from_millis(text.upstream_timeout_milliseconds),
@@ -154,4 +155,13 @@ impl Checker<'_> {
         }
         res
     }
+}
+
+/// The directories among the zones, whose files may come and go.
+fn zone_directories(texts: &[ZoneSpec]) -> Vec<PathBuf> {
+    let directory = |text: &ZoneSpec| match text {
+        ZoneSpec::Path(path) => Some(PathBuf::from(path)).filter(|path| path.is_dir()),
+        ZoneSpec::Named(_) => None,
+    };
+    texts.iter().filter_map(directory).collect()
 }
