@@ -14,7 +14,7 @@
 mod cascade;
 pub mod counters;
 pub mod diff;
-// import
+pub mod import;
 mod level;
 pub mod parse;
 pub mod prefix;

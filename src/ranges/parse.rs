@@ -32,7 +32,9 @@ const PROVIDER_OCTETS_MAX: usize = 64;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum FileError {
     /// The last row is not whole: still being written, or cut.
-    #[error("line {line}: the file ends in the middle of a row; it is still being written or was cut; expected a line feed at the end")]
+    #[error(
+        "line {line}: the file ends in the middle of a row; it is still being written or was cut; expected a line feed at the end"
+    )]
     CutShort {
         /// Where the row begins.
         line: u32,
@@ -222,8 +224,7 @@ impl Reader<'_> {
         columns: &[Column; N],
         mut visit: impl FnMut(&mut Self, u32, [Cell<'_>; N]) -> Result<(), FileError>,
     ) -> Result<(), FileError> {
-        let mut reader =
-            csv::ReaderBuilder::new().flexible(true).comment(Some(b'#')).from_reader(text.as_bytes());
+        let mut reader = csv::ReaderBuilder::new().flexible(true).comment(Some(b'#')).from_reader(text.as_bytes());
         let header = reader.headers().map_err(|error| FileError::Malformed(error.to_string()))?.clone();
         let places = read_header(&header, columns)?;
         let mut record = csv::StringRecord::new();
@@ -292,7 +293,8 @@ impl Reader<'_> {
         }
         for tagged in block.prefixes() {
             if let Some(old) = self.seen.insert(tagged, line) {
-                let message = format!("{tagged} stands in line {old} too; the cells given here replace those given there");
+                let message =
+                    format!("{tagged} stands in line {old} too; the cells given here replace those given there");
                 self.note(Severity::Warning, "duplicate", line, "prefix", prefix, message);
             }
             self.res.tags.push(TagRow { prefix: tagged, ..row.clone() });
@@ -340,7 +342,8 @@ impl Reader<'_> {
                 return Ok(());
             }
             Err(error) => {
-                let message = format!("{error}; expected a name such as cdn.example.net, which holds all names below it");
+                let message =
+                    format!("{error}; expected a name such as cdn.example.net, which holds all names below it");
                 self.bad(line, "cname_suffix", suffix, message);
                 return Ok(());
             }
@@ -400,7 +403,9 @@ fn read_header<const N: usize>(
 }
 
 fn known_regions() -> String {
-    Region::ALL.map(|(_, long, short)| if long == short { long.to_owned() } else { format!("{long} ({short})") }).join(", ")
+    Region::ALL
+        .map(|(_, long, short)| if long == short { long.to_owned() } else { format!("{long} ({short})") })
+        .join(", ")
 }
 
 fn known_products() -> String {

@@ -46,9 +46,12 @@ impl Stat {
     }
 }
 
+/// Region, provider and product of a row, and whether it is ours.
+type Group<'a> = (&'static str, Option<&'a str>, &'static str, bool);
+
 /// Counts `ranges`. Cost: one pass.
 pub fn stat(ranges: &Ranges) -> Stat {
-    let mut groups: BTreeMap<(&'static str, Option<&str>, &'static str, bool), [Vec<Span>; 2]> = BTreeMap::new();
+    let mut groups: BTreeMap<Group<'_>, [Vec<Span>; 2]> = BTreeMap::new();
     for (i, family) in Family::ALL.into_iter().enumerate() {
         for (span, found) in ranges.segments(family) {
             let Some(found) = found else { continue };

@@ -232,6 +232,12 @@ impl Ranges {
 
 impl fmt::Debug for Ranges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Ranges(generation {}, {} rows, {} cname suffixes)", self.generation, self.matches.len(), self.cnames.len())
+        write!(
+            f,
+            "Ranges(generation {}, {} rows, {} cname suffixes)",
+            self.generation,
+            self.matches.len(),
+            self.cnames.len()
+        )
     }
 }
