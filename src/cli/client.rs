@@ -99,7 +99,8 @@ mod tests {
     fn answers_are_read_with_and_without_chunks() {
         let plain = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{\"ok\":true}").expect("plain");
         assert_eq!((plain.status, &plain.body["ok"]), (200, &true.into()));
-        let chunked = b"HTTP/1.1 409 Conflict\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"ok\"\r\n7;x=1\r\n:false}\r\n0\r\n\r\n";
+        let chunked =
+            b"HTTP/1.1 409 Conflict\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"ok\"\r\n7;x=1\r\n:false}\r\n0\r\n\r\n";
         let chunked = parse(chunked).expect("chunked");
         assert_eq!((chunked.status, &chunked.body["ok"]), (409, &false.into()));
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\n\r\nok\n").expect("text").body, "ok");
@@ -107,7 +108,12 @@ mod tests {
 
     #[test]
     fn other_octets_are_errors() {
-        for octets in [&b""[..], b"SSH-2.0\r\n\r\n", b"HTTP/1.1 x\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nx"] {
+        for octets in [
+            &b""[..],
+            b"SSH-2.0\r\n\r\n",
+            b"HTTP/1.1 x\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nx",
+        ] {
             assert!(parse(octets).is_err());
         }
     }

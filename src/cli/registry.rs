@@ -89,7 +89,9 @@ pub fn run(common: &Common, command: &Command) -> anyhow::Result<Status> {
     let now = SystemTime::now();
     match command {
         Command::Diff(arguments) => print_diff(settings, arguments, now),
-        Command::Lint(arguments) => check::registry_alone(&with_paths(settings, &arguments.paths), &arguments.form, now),
+        Command::Lint(arguments) => {
+            check::registry_alone(&with_paths(settings, &arguments.paths), &arguments.form, now)
+        }
         Command::Lookup(arguments) => lookup(&*data::registry(&loaded, now)?, arguments),
         Command::Stat(arguments) => {
             let settings = with_paths(settings, &arguments.paths);

@@ -59,7 +59,8 @@ mod tests {
 
     #[test]
     fn table_lines_are_read() {
-        let line = "   0: 0100007F:14B4 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 x";
+        let line =
+            "   0: 0100007F:14B4 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 x";
         assert_eq!(inode_of(line, "0A", 5300), Some(4711));
         assert_eq!(inode_of(line, "0A", 5301), None);
         assert_eq!(inode_of(line, "07", 5300), None);

@@ -112,7 +112,11 @@ pub struct Journal {
 
 impl Journal {
     /// Opens the file, where one is configured.
-    pub fn open(settings: &JournalSettings, counters: Arc<Counters>, recent: Arc<Recent>) -> Result<Self, JournalError> {
+    pub fn open(
+        settings: &JournalSettings,
+        counters: Arc<Counters>,
+        recent: Arc<Recent>,
+    ) -> Result<Self, JournalError> {
         let mut writer = Writer { what: settings.what, counters, allows: 0, target: None };
         if let Some(path) = &settings.path {
             let file = writer.open(path).map_err(|source| JournalError { path: path.clone(), source })?;
@@ -243,7 +247,8 @@ impl Writer {
     fn try_work(&mut self, target: &mut Target, batch: &[VerdictRecord], work: Work) -> io::Result<()> {
         let moved = |file: &LineFile| {
             work.reopen
-                || work.check_name && std::fs::metadata(&target.path).map(|now| identity(&now)).ok() != Some(file.identity)
+                || work.check_name
+                    && std::fs::metadata(&target.path).map(|now| identity(&now)).ok() != Some(file.identity)
         };
         if let Some(mut file) = target.file.take_if(|file| moved(file)) {
             file.writer.flush()?;

@@ -81,11 +81,8 @@ impl Recent {
 
     /// The `rows_max` most blocked domains, most first.
     pub fn top(&self, rows_max: usize) -> Vec<TopRow> {
-        let mut rows: Vec<(DomainName, u64, Reason, std::time::SystemTime)> = self
-            .blocked
-            .iter()
-            .map(|entry| (entry.key().clone(), entry.count, entry.reason, entry.last))
-            .collect();
+        let mut rows: Vec<(DomainName, u64, Reason, std::time::SystemTime)> =
+            self.blocked.iter().map(|entry| (entry.key().clone(), entry.count, entry.reason, entry.last)).collect();
         rows.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         rows.truncate(rows_max);
         let row = |(domain, blocks, reason, last): (DomainName, u64, Reason, std::time::SystemTime)| TopRow {

@@ -26,7 +26,8 @@ fn render(status: &Status, top: &[TopRow]) -> String {
     let mut environment = Environment::new();
     let rendered = environment.add_template("status.html", TEMPLATE).and_then(|()| {
         let template = environment.get_template("status.html")?;
-        let (uptime, status, top) = (uptime(status.uptime_seconds), Value::from(Serde(status)), Value::from(Serde(top)));
+        let (uptime, status, top) =
+            (uptime(status.uptime_seconds), Value::from(Serde(status)), Value::from(Serde(top)));
         template.render(context! { status, top, uptime })
     });
     rendered.unwrap_or_else(|error| {

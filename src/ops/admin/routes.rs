@@ -106,10 +106,14 @@ async fn wrong_method(method: Method, uri: Uri) -> Problem {
 
 /// The framework's own refusals (a query that does not decode) say it in text; ours say it in JSON.
 async fn readable_rejection(response: Response) -> Response {
-    let is_text = response.headers().get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
+    let is_text =
+        response.headers().get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
     if response.status() == StatusCode::BAD_REQUEST && is_text {
-        return Problem::new(StatusCode::BAD_REQUEST, "the query cannot be read; expected name=value pairs joined by &")
-            .into_response();
+        return Problem::new(
+            StatusCode::BAD_REQUEST,
+            "the query cannot be read; expected name=value pairs joined by &",
+        )
+        .into_response();
     }
     response
 }
