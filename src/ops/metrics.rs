@@ -74,11 +74,28 @@ pub const FAMILIES: &[Family] = &[
     counter("dns_refusals_total", &["kind"], "Queries that got no ordinary answer."),
     counter("dns_responses_total", &["rcode"], "Responses sent."),
     gauge("faults", &["fault"], "1 while the fault is present."),
+    counter("http_address_hosts_total", &[], "Requests whose host is an address."),
+    counter("http_origin_connections_total", &[], "Connections opened to the origin."),
+    counter("http_origin_errors_total", &["kind"], "Failures of the origin or the way to it."),
+    counter("http_origin_retries_total", &[], "Requests sent again on a fresh connection to the origin."),
+    histogram("http_origin_seconds", &[], "Time the origin took to begin its response."),
+    counter("http_parse_errors_total", &["kind"], "Requests that cannot be read."),
+    counter("http_proxy_headers_total", &[], "Connections that began with a PROXY header from a trusted peer."),
+    counter("http_requests_total", &["outcome"], "Requests by what became of them."),
+    counter("http_upgrades_total", &["outcome"], "Connections that became streams after the origin's 101."),
+    counter("http_without_host_total", &[], "Requests without a host."),
     counter("journal_errors_total", &[], "Failed attempts to open or write the journal."),
     counter("journal_lines_total", &[], "Verdicts written to the journal."),
     counter("journal_opened_total", &[], "Times the journal file was opened, after rotation too."),
     gauge("open_descriptors", &[], "Open file descriptors."),
     counter("part_reloads_total", &["part", "outcome"], "Reloads of zones and pages."),
+    gauge("ranges_generation", &[], "Generation of the ranges in use."),
+    gauge("ranges_ipv4_addresses", &["region"], "IPv4 addresses by region."),
+    gauge("ranges_ipv6_sites", &["region"], "IPv6 /48 sites by region."),
+    gauge("ranges_issues", &["rule"], "Findings in the ranges' files."),
+    gauge("ranges_loaded_timestamp_seconds", &[], "When the ranges in use were loaded."),
+    histogram("ranges_reload_seconds", &[], "Duration of range loads that published."),
+    counter("ranges_reloads_total", &["outcome"], "Range reloads."),
     gauge("ready", &[], "1 while /readyz answers 200."),
     gauge("registry_age_seconds", &[], "Time since a load or an unchanged reload last confirmed the registry."),
     gauge("registry_filings", &["status"], "Filings by state."),
@@ -307,7 +324,7 @@ mod tests {
         for family in FAMILIES {
             assert_eq!(family.name.ends_with("_total"), family.kind == Kind::Counter, "{}", family.name);
             assert!(family.help.ends_with('.'), "{}", family.name);
-            let is_plain = |text: &str| text.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_');
+            let is_plain = |text: &str| text.bytes().all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'_');
             assert!(is_plain(family.name) && family.labels.iter().all(|label| is_plain(label)), "{}", family.name);
         }
     }

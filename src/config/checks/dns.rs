@@ -133,11 +133,7 @@ impl Checker<'_> {
                 self.refuse(&format!("{key}.suffix"), &text.suffix, "is there twice; expected one table a suffix");
             }
             if text.servers.is_empty() {
-                self.refuse(
-                    &format!("{key}.servers"),
-                    "",
-                    "expected at least one server, such as \"udp://192.0.2.53\"",
-                );
+                self.refuse(&format!("{key}.servers"), "", "expected at least one server, such as \"udp://192.0.2.53\"");
             }
             let mut servers = Vec::with_capacity(text.servers.len());
             for (j, server) in text.servers.iter().enumerate() {
@@ -157,11 +153,11 @@ impl Checker<'_> {
     }
 }
 
-/// The directories among the zones, whose files may come and go.
+/// Directories among `dns.zones`: their files may come and go.
 fn zone_directories(texts: &[ZoneSpec]) -> Vec<PathBuf> {
-    let directory = |text: &ZoneSpec| match text {
-        ZoneSpec::Path(path) => Some(PathBuf::from(path)).filter(|path| path.is_dir()),
+    let path = |text: &ZoneSpec| match text {
+        ZoneSpec::Path(path) => Some(PathBuf::from(path)),
         ZoneSpec::Named(_) => None,
     };
-    texts.iter().filter_map(directory).collect()
+    texts.iter().filter_map(path).filter(|path| path.is_dir()).collect()
 }
