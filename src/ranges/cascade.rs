@@ -22,6 +22,7 @@ pub(super) enum Item<'a> {
 }
 
 impl Item<'_> {
+    /// Its prefix.
     pub(super) fn prefix(self) -> IpNet {
         match self {
             Self::Mainland(prefix) => prefix,
@@ -87,10 +88,12 @@ pub(super) struct Providers {
 }
 
 impl Providers {
+    /// Nobody only.
     pub(super) fn new() -> Self {
         Self { names: vec![String::new()], ids: HashMap::from([(String::new(), TagId::NOBODY)]) }
     }
 
+    /// The id of a name, new or known.
     pub(super) fn id(&mut self, name: &str) -> TagId {
         if let Some(id) = self.ids.get(name) {
             return *id;
@@ -101,6 +104,7 @@ impl Providers {
         id
     }
 
+    /// Names by id.
     pub(super) fn into_names(self) -> Vec<String> {
         self.names
     }
@@ -159,6 +163,7 @@ fn emit<K: Key>(res: &mut Vec<(K, u32)>, start: K, id: u32) {
 
 /// The address after this one.
 pub(super) trait Step: Sized {
+    /// `None` after the last of the family.
     fn following(self) -> Option<Self>;
 }
 

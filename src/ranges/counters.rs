@@ -23,6 +23,7 @@ pub struct Counters {
     latest: Mutex<Latest>,
 }
 
+/// Figures of the last published state.
 #[derive(Debug, Default)]
 struct Latest {
     generation: u64,

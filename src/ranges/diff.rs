@@ -87,6 +87,7 @@ pub fn diff(old: &Ranges, new: &Ranges) -> RangesDiff {
     }
 }
 
+/// Walks the segments of both tables side by side.
 fn compare(old: &Ranges, new: &Ranges, family: Family) -> Found {
     let (left, right) = (old.segments(family), new.segments(family));
     let (mut i, mut j, mut first) = (0, 0, 0);
@@ -103,6 +104,7 @@ fn compare(old: &Ranges, new: &Ranges, family: Family) -> Found {
 }
 
 impl Found {
+    /// Takes one span that both tables hold uniformly.
     fn note(&mut self, span: Span, was: Option<&RangeMatch>, is: Option<&RangeMatch>, same_provider: bool) {
         let needs = |found: Option<&RangeMatch>| found.is_some_and(|found| found.region.needs_filing());
         let ours = |found: Option<&RangeMatch>| found.is_some_and(|found| found.is_ours);
@@ -127,6 +129,7 @@ impl Found {
     }
 }
 
+/// Whose the match is; ids of two tables cannot be compared, names can.
 fn provider<'a>(ranges: &'a Ranges, found: Option<&RangeMatch>) -> Option<&'a str> {
     found.and_then(|found| ranges.provider_name(found.tag))
 }

@@ -101,6 +101,7 @@ struct Column {
     is_required: bool,
 }
 
+/// One column.
 const fn column(name: &'static str, is_required: bool) -> Column {
     Column { name, is_required }
 }
@@ -133,6 +134,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Notes a finding.
     fn note(&mut self, severity: Severity, rule: &'static str, line: u32, key: &str, cell: Cell<'_>, message: String) {
         if self.res.issues.len() < ISSUES_MAX {
             let issue = Issue::at(severity, rule, self.file, line, message);
@@ -140,11 +142,13 @@ impl Reader<'_> {
         }
     }
 
+    /// Notes a row that does not count.
     fn bad(&mut self, line: u32, key: &str, cell: Cell<'_>, message: impl Into<String>) {
         self.note(Severity::Error, "format", line, key, cell, message.into());
         self.res.bad_rows += 1;
     }
 
+    /// Counts a good row against the limit.
     fn count_row(&mut self) -> Result<(), FileError> {
         self.res.rows += 1;
         if self.res.rows > ROWS_MAX { Err(FileError::TooManyRows) } else { Ok(()) }
@@ -152,6 +156,7 @@ impl Reader<'_> {
 
     //--- Mainland lists ------------------------------------------------------------------------------------------
 
+    /// Reads a whole list.
     fn list(&mut self, text: &str) -> Result<(), FileError> {
         if text.trim().is_empty() {
             return Err(FileError::Empty("one prefix, address or first-last a line"));
@@ -209,6 +214,7 @@ impl Reader<'_> {
         self.count_row()
     }
 
+    /// Host bits are cut off, and said so.
     fn warn_of_host_bits(&mut self, line: u32, key: &str, cell: Cell<'_>, block: Block) {
         if let Block::Prefix { prefix, had_host_bits: true, .. } = block {
             let message = format!("has bits set below the prefix length; read as {prefix}");
@@ -218,6 +224,7 @@ impl Reader<'_> {
 
     //--- Tables --------------------------------------------------------------------------------------------------
 
+    /// Reads a whole CSV table and calls `visit` with the line and the cells of each row, in the order of `columns`.
     fn table<const N: usize>(
         &mut self,
         text: &str,
@@ -260,6 +267,7 @@ impl Reader<'_> {
         }
     }
 
+    /// One row of a tag table.
     fn tag_row(&mut self, line: u32, cells: [Cell<'_>; 5]) -> Result<(), FileError> {
         let [prefix, region, provider, product, origin] = cells;
         let block = match Block::parse(prefix.text) {
@@ -327,6 +335,7 @@ impl Reader<'_> {
         found.map(Some)
     }
 
+    /// One row of a CNAME table.
     fn cname_row(&mut self, line: u32, cells: [Cell<'_>; 3]) -> Result<(), FileError> {
         let [suffix, product, region] = cells;
         if suffix.text.starts_with('*') {
@@ -402,12 +411,14 @@ fn read_header<const N: usize>(
     Ok(res)
 }
 
+/// The spellings a region may have.
 fn known_regions() -> String {
     Region::ALL
         .map(|(_, long, short)| if long == short { long.to_owned() } else { format!("{long} ({short})") })
         .join(", ")
 }
 
+/// The spellings a product may have.
 fn known_products() -> String {
     Product::ALL.map(|(_, name)| name).join(", ")
 }

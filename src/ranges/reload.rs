@@ -38,6 +38,7 @@ pub async fn run(
     }
 }
 
+/// One reload on a blocking thread; the line tells what it did.
 async fn reload_once(store: Arc<Store>, shrink: Shrink, publish: &impl Fn(Arc<Ranges>)) -> Result<String, String> {
     let was_refused = !store.health().is_empty();
     let loading = tokio::task::spawn_blocking(move || store.reload(SystemTime::now(), shrink));

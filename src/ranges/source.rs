@@ -68,6 +68,7 @@ pub fn list_sources(settings: &Settings) -> Result<Vec<Source>, (PathBuf, io::Er
     Ok(res)
 }
 
+/// The files of one configured path.
 fn files_at(kind: Kind, path: &Path) -> io::Result<Vec<PathBuf>> {
     if !std::fs::metadata(path)?.is_dir() {
         return Ok(vec![path.to_owned()]);

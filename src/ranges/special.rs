@@ -31,19 +31,22 @@ const V6: [(u128, u128, &str); 4] = [
 ];
 
 /// The special-purpose spans of a family, ascending.
-pub fn special_spans(family: Family) -> Vec<(Span, &'static str)> {
-    let widen = |&(first, last, why): &(u32, u32, &'static str)| {
-        (Span { first: u128::from(first), last: u128::from(last) }, why)
-    };
+pub fn special_spans(family: Family) -> Vec<Span> {
     match family {
-        Family::V4 => V4.iter().map(widen).collect(),
-        Family::V6 => V6.iter().map(|&(first, last, why)| (Span { first, last }, why)).collect(),
+        Family::V4 => V4.iter().map(|&(first, last, _)| Span { first: first.into(), last: last.into() }).collect(),
+        Family::V6 => V6.iter().map(|&(first, last, _)| Span { first, last }).collect(),
     }
 }
 
 /// Why `span` can be no provider's, if it touches such space.
 pub fn special_reason(family: Family, span: Span) -> Option<&'static str> {
-    special_spans(family).into_iter().find(|(special, _)| special.overlaps(span)).map(|(_, why)| why)
+    match family {
+        Family::V4 => {
+            let widen = |first: u32, last: u32| Span { first: first.into(), last: last.into() };
+            V4.iter().find(|&&(first, last, _)| widen(first, last).overlaps(span)).map(|&(_, _, why)| why)
+        }
+        Family::V6 => V6.iter().find(|&&(first, last, _)| Span { first, last }.overlaps(span)).map(|&(_, _, why)| why),
+    }
 }
 
 #[cfg(test)]

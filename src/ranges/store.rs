@@ -54,6 +54,7 @@ struct Cached {
     parsed: Arc<ParsedFile>,
 }
 
+/// What the last good load left.
 #[derive(Default)]
 struct State {
     files: Vec<Cached>,
@@ -125,6 +126,7 @@ impl Store {
         outcome
     }
 
+    /// Loads; `None` where nothing differs. State is replaced only in the end.
     fn attempt(
         &self,
         state: &mut State,
@@ -174,6 +176,7 @@ impl Store {
         if reasons.is_empty() { Ok((files, differ)) } else { Err(LoadError { reasons }) }
     }
 
+    /// Reads one file; true when it had to be parsed.
     fn read_one(&self, state: &State, source: &Source) -> Result<(Cached, bool), String> {
         let octets = source::read(&source.path).map_err(|error| error.to_string())?;
         let (hash, size) = (content_hash(&octets), octets.len() as u64);
@@ -223,16 +226,19 @@ pub fn load_paths(settings: &Settings, now: SystemTime) -> Result<Arc<Loaded>, L
     }
 }
 
+/// A refusal for one reason.
 fn one(reason: String) -> LoadError {
     LoadError { reasons: vec![reason] }
 }
 
+/// Octets of a file to its rows.
 fn parse_octets(settings: &Settings, source: &Source, octets: Vec<u8>) -> Result<ParsedFile, String> {
     let name = path_text(&source.path);
     let text = source::text_of(&name, octets).map_err(|error| error.to_string())?;
     parse(source.kind, &name, &settings.provider, &text).map_err(|error| error.to_string())
 }
 
+/// The path as findings name it.
 fn path_text(path: &Path) -> Arc<str> {
     path.to_string_lossy().into()
 }

@@ -4,4 +4,5 @@ mod config;
 mod dns_bypass;
 mod harness;
 mod names;
+mod ranges;
 mod registry;

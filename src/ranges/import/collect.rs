@@ -41,6 +41,7 @@ pub(super) struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
+    /// Nothing gathered yet.
     pub(super) fn new(kind: Kind, file: Arc<str>, country: &'a str) -> Self {
         let (wanted, elsewhere, issues) = Default::default();
         Self { kind, file, country, wanted, elsewhere, rows: 0, bad_rows: 0, issues }
@@ -91,18 +92,16 @@ impl<'a> Collector<'a> {
     }
 
     /// Sorts, merges, and leaves special-purpose space out.
-    pub(super) fn finish(self) -> Result<Collected, String> {
-        let special = Family::ALL
-            .into_iter()
-            .flat_map(|family| special_spans(family).into_iter().map(move |(span, _)| (family, span)));
-        let special = Space::new(special);
-        Ok(Collected {
+    pub(super) fn finish(self) -> Collected {
+        let of = |family| special_spans(family).into_iter().map(move |span| (family, span));
+        let special = Space::new(Family::ALL.into_iter().flat_map(of));
+        Collected {
             kind: self.kind,
             wanted: Space::new(self.wanted).minus(&special),
             elsewhere: Space::new(self.elsewhere).minus(&special),
             rows: self.rows,
             bad_rows: self.bad_rows,
             issues: self.issues,
-        })
+        }
     }
 }

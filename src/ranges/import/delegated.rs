@@ -105,6 +105,7 @@ pub fn parse_line(line: &str) -> Result<Line<'_>, LineError> {
     Ok(Line::Space { country, family, span, is_date_odd: !date.is_empty() && !is_day })
 }
 
+/// The span of an IPv4 record.
 fn parse_v4(start: &str, value: &str) -> Result<Span, LineError> {
     let start: Ipv4Addr = start.parse().map_err(|_| LineError::Address)?;
     let count = parse_number(value).filter(|count| *count > 0).ok_or(LineError::Count)?;
@@ -113,6 +114,7 @@ fn parse_v4(start: &str, value: &str) -> Result<Span, LineError> {
     if last > Family::V4.max() { Err(LineError::Count) } else { Ok(Span { first, last }) }
 }
 
+/// The span of an IPv6 record.
 fn parse_v6(start: &str, value: &str) -> Result<Span, LineError> {
     let start: Ipv6Addr = start.parse().map_err(|_| LineError::Address)?;
     let length = parse_number(value).and_then(|number| u8::try_from(number).ok()).filter(|length| *length > 0);

@@ -220,6 +220,7 @@ pub fn run(request: &ImportRequest) -> Result<Imported, ImportError> {
     Ok(Imported { space, report })
 }
 
+/// Reads one source as its kind says.
 fn read_source(source: &Source, country: &str, operators: &Operators) -> Result<Collected, ImportError> {
     let octets = read_octets(&source.path)?;
     let kind = if source.kind == Kind::Auto { Kind::of(&octets) } else { source.kind };
@@ -232,9 +233,11 @@ fn read_source(source: &Source, country: &str, operators: &Operators) -> Result<
         Kind::Auto | Kind::List => text(octets).and_then(|text| list::read(&text, &mut into)),
         Kind::Mmdb => mmdb::read(&octets, &mut into),
     };
-    read.and_then(|()| into.finish()).map_err(|message| file_error(&source.path, message))
+    read.map_err(|message| file_error(&source.path, message))?;
+    Ok(into.finish())
 }
 
+/// The octets of a file, decompressed.
 fn read_octets(path: &Path) -> Result<Vec<u8>, ImportError> {
     let name = path.to_string_lossy();
     let octets = read_file_within(path, FILE_OCTETS_MAX);
@@ -242,10 +245,12 @@ fn read_octets(path: &Path) -> Result<Vec<u8>, ImportError> {
     plain.map_err(|error| file_error(path, error.to_string()))
 }
 
+/// The text of a file, UTF-8.
 fn read_text(path: &Path) -> Result<String, ImportError> {
     decode(read_octets(path)?, Encoding::Utf8).map_err(|error| file_error(path, error.to_string()))
 }
 
+/// Names the file an error is about.
 fn file_error(path: &Path, message: String) -> ImportError {
     ImportError::File { path: path.to_owned(), message }
 }

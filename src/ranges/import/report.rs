@@ -23,6 +23,7 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Counts spans of one family.
     fn of(family: Family, spans: &Spans) -> Self {
         let shift = if family == Family::V4 { 0 } else { SITE_BITS };
         Self { ranges: spans.len(), prefixes: spans.cidrs(family).len(), units: spans.count() >> shift }
@@ -62,6 +63,7 @@ pub struct ImportReport {
 }
 
 impl ImportReport {
+    /// Puts together what the sources said and what came of it.
     pub(super) fn new(sources: &[Source], collected: Vec<Collected>, votes: usize, space: &Space) -> Self {
         let report = |(source, found): (&Source, Collected)| SourceReport {
             path: source.path.clone(),

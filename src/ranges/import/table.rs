@@ -8,26 +8,36 @@ use super::operators::Operators;
 use crate::ranges::prefix::{Block, parse_addr};
 use crate::ranges::span::{Family, Span};
 
+/// Header names of a column with prefixes, the surest first; likewise below.
 const NETWORK_NAMES: [&str; 5] = ["network", "cidr", "prefix", "ip_range", "range"];
+/// First addresses.
 const FIRST_NAMES: [&str; 5] = ["first", "start", "start_ip", "ip_range_start", "range_start"];
+/// Last addresses.
 const LAST_NAMES: [&str; 5] = ["last", "end", "end_ip", "ip_range_end", "range_end"];
+/// Country codes.
 const COUNTRY_NAMES: [&str; 6] = ["country_code", "country_iso_code", "iso_code", "cc", "country", "region"];
+/// AS numbers.
 const ASN_NAMES: [&str; 3] = ["asn", "autonomous_system_number", "as_number"];
 
 /// Which columns hold the block.
 #[derive(Clone, Copy, Debug)]
 enum Blocks {
+    /// A prefix or `first-last` in one.
     One(usize),
+    /// First and last address apart.
     Two(usize, usize),
 }
 
 /// Which column tells the country.
 #[derive(Clone, Copy, Debug)]
 enum Place {
+    /// An AS number, looked up among the operators.
     Asn(usize),
+    /// A country code.
     Country(usize),
 }
 
+/// Where in a row what stands.
 #[derive(Clone, Copy, Debug)]
 struct Layout {
     blocks: Blocks,
@@ -110,6 +120,7 @@ fn layout_of(record: &csv::StringRecord) -> Result<(Layout, bool), String> {
     Ok((Layout { blocks, place }, false))
 }
 
+/// The block of a row.
 fn span_of(blocks: Blocks, record: &csv::StringRecord) -> Result<(Family, Span), String> {
     let cell = |at: usize| record.get(at).unwrap_or("").trim();
     match blocks {

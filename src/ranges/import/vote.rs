@@ -7,7 +7,9 @@ use crate::ranges::span::{Family, Space, Span};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Step {
     at: u128,
+    /// By how much the sources that want it change.
     wanted: i32,
+    /// By how much those that place it elsewhere change.
     elsewhere: i32,
 }
 
@@ -35,6 +37,7 @@ fn ends(span: Span) -> [(u128, i32); 2] {
     [(span.first, 1), (span.last.saturating_add(1), -1)]
 }
 
+/// Walks the steps in order and keeps where the vote is won.
 fn sweep(steps: &[Step], needed: i32) -> Vec<Span> {
     let (mut wanted, mut elsewhere) = (0, 0);
     let mut res = Vec::new();
