@@ -10,6 +10,7 @@ use super::text::Text;
 use super::{Common, Status};
 use crate::config::{self, ConfigError, Loaded};
 use crate::dns::zones::Zones;
+use crate::http::page::Pages;
 use crate::model::Day;
 use crate::ops::Missing;
 use crate::registry::lint::{lint, title};
@@ -116,6 +117,7 @@ pub fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Status> {
             check_registry(&loaded.config.registry, form, now),
             check_ranges(&loaded, form, now),
             check_zones(&loaded),
+            check_pages(&loaded),
         ],
         Err(ConfigError::Invalid(problems)) => {
             vec![Section::failed("configuration", problems.iter().map(ToString::to_string).collect())]
@@ -160,7 +162,8 @@ fn check_registry(settings: &Settings, form: &Form, now: SystemTime) -> Section 
         Err(LoadError { reasons }) => Section::failed(NAME, reasons),
         Ok(loaded) => {
             let registry::Loaded { snapshot, files, digest, issues, .. } = &*loaded;
-            let summary = format!("{} rows of {} files, digest {digest:016x}", snapshot.len(), files.len());
+            let summary =
+                format!("{} of {}, digest {digest:016x}", plural(snapshot.len(), "row"), plural(files.len(), "file"));
             let found = lint(snapshot, Day::at(now));
             Section::new(NAME, summary).with_issues(issues.iter().cloned().chain(found), form)
         }
@@ -179,8 +182,8 @@ fn check_ranges(loaded: &Loaded, form: &Form, now: SystemTime) -> Section {
             let stat = ranges::stat(&loaded.ranges);
             let (v4, v6) = stat.mainland();
             let summary = format!(
-                "{} files, {v4} IPv4 addresses and {v6} IPv6 /48 need a filing, {} CNAME suffixes",
-                loaded.files.len(),
+                "{}, {v4} IPv4 addresses and {v6} IPv6 /48 need a filing, {} CNAME suffixes",
+                plural(loaded.files.len(), "file"),
                 stat.cnames
             );
             let mut res = Section::new(NAME, summary).with_issues(loaded.issues.iter().cloned(), form);
@@ -195,8 +198,17 @@ fn check_ranges(loaded: &Loaded, form: &Form, now: SystemTime) -> Section {
 fn check_zones(loaded: &Loaded) -> Section {
     let files = &loaded.config.dns.zones;
     match Zones::load_blocking(files) {
-        Ok(zones) => Section::new("zones", format!("{} zones", zones.len())),
+        Ok(zones) => Section::new("zones", plural(zones.len(), "zone")),
         Err(error) => Section::failed("zones", vec![error.to_string()]),
+    }
+}
+
+fn check_pages(loaded: &Loaded) -> Section {
+    let directory = loaded.config.http.block.pages.as_deref();
+    let summary = directory.map_or("compiled in".to_owned(), |directory| directory.display().to_string());
+    match Pages::load(directory) {
+        Ok(_) => Section::new("pages", summary),
+        Err(error) => Section::failed("pages", vec![error.to_string()]),
     }
 }
 
@@ -244,7 +256,17 @@ fn print_report(report: &Report, text: &mut Text) {
         "findings" => text.doubtful("findings"),
         word => text.bad(word),
     };
-    text.line(format_args!("{word}: {errors} errors, {warnings} warnings, {notes} notes in {seconds:.2} s"));
+    text.line(format_args!(
+        "{word}: {}, {}, {} in {seconds:.2} s",
+        plural(*errors, "error"),
+        plural(*warnings, "warning"),
+        plural(*notes, "note")
+    ));
+}
+
+/// "1 row", "2 rows".
+fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 fn print_group(group: &Group, text: &mut Text) {

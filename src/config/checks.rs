@@ -114,10 +114,16 @@ impl Checker<'_> {
         res
     }
 
+    /// An address and port to listen on; port 0 takes any free one, which the log tells.
     fn socket(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
-        let addr: SocketAddr = self.read(key, text, "an address and port, such as \"127.0.0.1:53\" or \"[::1]:53\"")?;
+        self.read(key, text, "an address and port, such as \"127.0.0.1:53\" or \"[::1]:53\"")
+    }
+
+    /// An address and port to connect to.
+    fn peer(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
+        let addr = self.socket(key, text)?;
         if addr.port() == 0 {
-            self.refuse(key, text, "port 0 has no meaning here; expected a port from 1 to 65535");
+            self.refuse(key, text, "port 0 cannot be connected to; expected a port from 1 to 65535");
             return None;
         }
         Some(addr)
@@ -128,7 +134,7 @@ impl Checker<'_> {
         for (i, text) in texts.iter().enumerate() {
             let key = format!("{key}[{i}]");
             match self.socket(&key, text) {
-                Some(addr) if res.contains(&addr) => self.refuse(&key, text, "is there twice"),
+                Some(addr) if addr.port() != 0 && res.contains(&addr) => self.refuse(&key, text, "is there twice"),
                 Some(addr) => res.push(addr),
                 None => {}
             }

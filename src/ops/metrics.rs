@@ -324,7 +324,9 @@ mod tests {
         for family in FAMILIES {
             assert_eq!(family.name.ends_with("_total"), family.kind == Kind::Counter, "{}", family.name);
             assert!(family.help.ends_with('.'), "{}", family.name);
-            let is_plain = |text: &str| text.bytes().all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'_');
+            let is_plain = |text: &str| {
+                text.bytes().all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'_')
+            };
             assert!(is_plain(family.name) && family.labels.iter().all(|label| is_plain(label)), "{}", family.name);
         }
     }

@@ -1,5 +1,6 @@
 //! The integration binary: one program, so that the crate is linked once.
 
+mod cli;
 mod config;
 mod dns_bypass;
 mod harness;

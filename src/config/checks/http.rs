@@ -64,7 +64,7 @@ impl Checker<'_> {
             }
             return nowhere;
         }
-        let Some(addr) = self.socket("http.fixed", &text.fixed) else { return nowhere };
+        let Some(addr) = self.peer("http.fixed", &text.fixed) else { return nowhere };
         let is_us = |own: &SocketAddr| {
             *own == addr || (own.ip().is_unspecified() && own.port() == addr.port() && addr.ip().is_loopback())
         };
