@@ -5,5 +5,6 @@ mod config;
 mod dns_bypass;
 mod harness;
 mod names;
+mod ops;
 mod ranges;
 mod registry;

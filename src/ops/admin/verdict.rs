@@ -35,6 +35,8 @@ struct Question {
     via: Via,
 }
 
+/// A host that owns its name; one lives a request.
+#[allow(clippy::large_enum_variant, reason = "one a request, never kept")]
 enum OwnedHost {
     Address(IpAddr),
     Invalid,
