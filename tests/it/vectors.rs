@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::process::Command;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use icpgate::model::{DomainName, Hop, Host, OriginSide, Subject, Via};
+use icpgate::model::{Day, DomainName, Hop, Host, OriginSide, Subject, Via};
 use icpgate::policy::{ForeignMainland, IpSite, Rules, Verdict, View, judge};
 use icpgate::registry::lint::lint;
 use serde::Deserialize;
+use tempfile::TempDir;
 
 use super::harness::dns::{Answer, DnsGate, PATIENCE, over_udp, packet, rtype};
 use super::harness::fixture::{self, TODAY};
@@ -170,7 +173,7 @@ fn vectors_hold_in_the_library() {
 fn vectors_with_a_warning_are_found_by_the_linter() {
     for vector in vectors() {
         let Some(rule) = &vector.warning else { continue };
-        let findings = lint(&fixture::loaded(&vector.events).snapshot, icpgate::model::Day::at(fixture::noon(TODAY)));
+        let findings = lint(&fixture::loaded(&vector.events).snapshot, Day::at(fixture::noon(TODAY)));
         let name = vector.name.clone().unwrap_or_default();
         let is_it = |issue: &icpgate::registry::Issue| issue.rule == rule && issue.message.contains(&name);
         assert!(findings.iter().any(is_it), "{}: {findings:?}", vector.label());
@@ -266,6 +269,60 @@ async fn vectors_hold_over_http() {
             assert_eq!((answer.status, mark), (200, ""), "{label}");
             assert_eq!(gate.origin.hosts(), [host], "{label}");
         }
+    }
+}
+
+/// The fixture as a configuration directory, with the vector's settings and events.
+///
+/// The program reads the machine's clock: the one date of the fixture is moved so that it lies as far from today.
+fn explain_directory(vector: &Vector) -> TempDir {
+    let dir = TempDir::new().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    std::fs::create_dir(at("registry")).expect("a directory");
+    fixture::write_registry(&at("registry"), &vector.events);
+    let day = |text: &str| Day::parse(text).expect("a day").number();
+    let until = Day::at(SystemTime::now()).number() + day("2026-11-25") - day(&vector.today);
+    let registry = fixture::REGISTRY.replace("2026-11-25", &Day::from_number(until).to_string());
+    std::fs::write(at("registry/registry.csv"), registry).expect("writes");
+    let tags = include_str!("../data/fixture/provider.csv");
+    let oss = format!(",oss,{}", vector.oss_origin.as_deref().unwrap_or("other"));
+    std::fs::write(at("provider.csv"), tags.replace(",oss,other", &oss)).expect("writes");
+    std::fs::write(at("products.csv"), include_str!("../data/fixture/products.csv")).expect("writes");
+    let config = format!(
+        "version = 1\n[provider]\nid = \"self\"\n[registry]\npaths = [\"registry\"]\n\
+         [ranges]\nmainland = []\ntags = [\"provider.csv\"]\ncnames = [\"products.csv\"]\n\
+         [policy]\nip-site = \"{}\"\nforeign-mainland = \"{}\"\n",
+        vector.ip_site.as_deref().unwrap_or("block"),
+        vector.foreign_mainland.as_deref().unwrap_or("require-filed"),
+    );
+    std::fs::write(at("icpgate.toml"), config).expect("writes");
+    dir
+}
+
+#[test]
+fn vectors_hold_in_explain() {
+    for vector in vectors().iter().filter(|vector| vector.layers.contains(&Layer::Explain)) {
+        let dir = explain_directory(vector);
+        let escaped = vector
+            .labels
+            .as_ref()
+            .map(|labels| labels.iter().map(|label| label.replace('.', "\\.")).collect::<Vec<_>>().join("."));
+        let name = vector.name.clone().or(escaped).or(vector.host.map(|host| host.to_string())).expect("a subject");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_icpgate"));
+        command.current_dir(dir.path()).args(["explain", &name, "--config", "icpgate.toml", "--json"]);
+        vector.leads_to.iter().for_each(|addr| drop(command.args(["--address", &addr.to_string()])));
+        vector.chain.iter().for_each(|target| drop(command.args(["--cname", target])));
+        let output = command.output().expect("the program runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let label = vector.label();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let report: serde_json::Value =
+            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{label}: {e} {text} {said}"));
+        assert_eq!(report["action"], vector.action.as_str(), "{label}: {text}");
+        assert_eq!(report["reason"].as_str(), vector.reason.as_deref(), "{label}: {text}");
+        assert_eq!(report["rule"].as_str(), vector.rule.as_deref(), "{label}: {text}");
+        assert_eq!(report.get("enforced").is_none(), vector.enforced, "{label}: {text}");
+        assert_eq!(output.status.code(), Some(i32::from(vector.action == "block")), "{label}");
     }
 }
 
