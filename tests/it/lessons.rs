@@ -9,14 +9,18 @@ use icpgate::dns::answer::Answer as ReadAnswer;
 use icpgate::dns::question::{DecodeError, decode};
 use icpgate::dns::wire;
 use icpgate::dns::zones::{ZONE_OCTETS_MAX, Zones};
+use icpgate::http::page::Pages;
 use icpgate::policy::{MixedAnswer, Rules};
+use icpgate::registry::Shrink;
 use icpgate::registry::source::{FILE_OCTETS_MAX, SourceError, read_file};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::harness::dns::{Answer, Ask, DnsGate, PATIENCE, over_tcp, over_udp, packet};
+use super::harness::binary::Binary;
+use super::harness::dns::{Answer, Ask, DnsGate, PATIENCE, exchange, over_tcp, over_udp, packet};
 use super::harness::fixture;
+use super::harness::http::{Client, HttpGate, get};
 use super::harness::upstream::{Reply, records};
 
 const OURS: &str = "203.0.113.1";
@@ -28,6 +32,45 @@ fn hollow_file(dir: &TempDir, name: &str, octets: u64) -> std::path::PathBuf {
     path
 }
 
+fn range_settings() -> icpgate::ranges::Settings {
+    icpgate::ranges::Settings {
+        provider: fixture::PROVIDER.to_owned(),
+        mainland: Vec::new(),
+        tags: Vec::new(),
+        cnames: Vec::new(),
+        nat64: Vec::new(),
+        poll: Duration::from_secs(60),
+        max_shrink_percent: 10,
+    }
+}
+
+#[tokio::test]
+async fn listener_survives_accept_error() {
+    /// Open files of the program: a few dozen beside what it needs itself.
+    const OPEN_FILES_MAX: u32 = 64;
+    let gate = Binary::with_open_files(OPEN_FILES_MAX);
+    let ask = Ask { tcp: true, ..Ask::new("www.filed.example", "A") };
+    let faces = [gate.dns, gate.http, gate.admin];
+    let mut held = Vec::new();
+    for _ in 0..OPEN_FILES_MAX {
+        for addr in faces {
+            // The system completes connections that nobody accepts, up to its backlog.
+            held.push(TcpStream::connect(addr).await.expect("connects"));
+        }
+    }
+    // UDP needs no new descriptor: it is served while every accept fails.
+    let udp = exchange(gate.dns, &Ask { tcp: false, ..ask.clone() }).await;
+    assert_eq!(udp.map(Answer).expect("an answer over UDP").addresses(), ["203.0.113.10"]);
+    drop(held);
+    let answer = exchange(gate.dns, &ask).await.map(Answer).expect("an answer over TCP");
+    assert_eq!(answer.addresses(), ["203.0.113.10"]);
+    for (addr, host, path) in [(gate.http, "www.filed.example", "/"), (gate.admin, "localhost", "/healthz")] {
+        let mut client = Client::connect(addr).await;
+        client.send(get(host, path).as_bytes()).await;
+        assert_eq!(client.response().await.status, 200, "{host}{path}");
+    }
+}
+
 #[tokio::test]
 async fn every_reader_has_a_limit() {
     let dir = TempDir::new().expect("a directory");
@@ -37,6 +80,24 @@ async fn every_reader_has_a_limit() {
     let zone = icpgate::dns::settings::ZoneFile { origin: fixture::name("here.cn"), file };
     let refused = Zones::load(&[zone]).await.err().expect("a refusal").to_string();
     assert!(refused.contains("larger than"), "{refused}");
+    let pages = dir.path().join("pages");
+    std::fs::create_dir(&pages).expect("a directory");
+    for name in ["page.html", "page.txt", "zh-CN.toml", "en.toml"] {
+        std::fs::copy(format!("conf/pages/{name}"), pages.join(name)).expect("copies");
+    }
+    assert!(Pages::load(Some(&pages)).is_ok());
+    std::fs::File::options().write(true).open(pages.join("page.html")).expect("opens").set_len(1 << 30).expect("grows");
+    let says_so = |refused: String| {
+        assert!(["larger than", "at most"].iter().any(|words| refused.contains(words)), "{refused}");
+    };
+    says_so(Pages::load(Some(&pages)).err().expect("a refusal").to_string());
+    let file = hollow_file(&dir, "mainland.txt", 1 << 34);
+    let settings = icpgate::ranges::Settings { mainland: vec![file], ..range_settings() };
+    let outcome = icpgate::ranges::Store::new(settings).reload(fixture::noon(fixture::TODAY), Shrink::Refuse);
+    let icpgate::ranges::ReloadOutcome::Refused(refused) = outcome else { panic!("a hollow list was taken") };
+    says_so(refused.to_string());
+    let file = hollow_file(&dir, "icpgate.toml", 1 << 28);
+    says_so(icpgate::config::load(Some(&file)).err().expect("a refusal").to_string());
     // A datagram over our limit is cut by the socket and answered as what is left of it: malformed.
     let gate = DnsGate::start().await;
     let mut long = packet(&[b"here", b"cn"], 1);
@@ -102,6 +163,32 @@ async fn mixed_case_name_gets_same_verdict() {
         assert_eq!(gate.ask(name, "A").await.addresses(), [OURS], "{name}");
     }
     assert_eq!(gate.upstream.count("here.cn", "A"), 1, "one name, one entry in the cache");
+    let gate = HttpGate::start().await;
+    for (host, status) in [("nofile.cn", 451), ("NOFILE.CN", 451), ("hErE.Cn.", 200), ("WWW.here.CN:80", 200)] {
+        assert_eq!(gate.status(host).await, status, "{host}");
+    }
+}
+
+#[test]
+fn zero_durations_in_the_configuration_are_refused_with_their_place() {
+    let dir = TempDir::new().expect("a directory");
+    let file = dir.path().join("icpgate.toml");
+    for (section, key) in [
+        ("registry", "poll-seconds"),
+        ("ranges", "poll-seconds"),
+        ("dns", "tcp-idle-seconds"),
+        ("dns", "resolve-timeout-milliseconds"),
+        ("dns", "upstream-timeout-milliseconds"),
+        ("http", "connect-timeout-seconds"),
+        ("http", "head-timeout-seconds"),
+        ("http", "idle-timeout-seconds"),
+    ] {
+        std::fs::write(&file, format!("version = 1\n[{section}]\n{key} = 0\n")).expect("writes");
+        let refused = icpgate::config::load(Some(&file)).err().map(|error| error.to_string());
+        let refused = refused.unwrap_or_else(|| panic!("{section}.{key} = 0 was taken"));
+        let is_the_value = refused.contains(":3:") && refused.contains(key) && !refused.contains("unknown key");
+        assert!(is_the_value, "{refused}");
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod http_relay;
 mod lessons;
 mod names;
 mod ops;
+mod peers;
 mod properties;
 mod ranges;
 mod registry;

@@ -310,8 +310,12 @@ fn vectors_hold_in_explain() {
         let name = vector.name.clone().or(escaped).or(vector.host.map(|host| host.to_string())).expect("a subject");
         let mut command = Command::new(env!("CARGO_BIN_EXE_icpgate"));
         command.current_dir(dir.path()).args(["explain", &name, "--config", "icpgate.toml", "--json"]);
-        vector.leads_to.iter().for_each(|addr| drop(command.args(["--address", &addr.to_string()])));
-        vector.chain.iter().for_each(|target| drop(command.args(["--cname", target])));
+        for addr in &vector.leads_to {
+            command.args(["--address", &addr.to_string()]);
+        }
+        for target in &vector.chain {
+            command.args(["--cname", target]);
+        }
         let output = command.output().expect("the program runs");
         let text = String::from_utf8_lossy(&output.stdout);
         let label = vector.label();

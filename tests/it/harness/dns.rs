@@ -172,13 +172,14 @@ pub async fn exchange(addr: SocketAddr, ask: &Ask) -> Option<Vec<u8>> {
     if ask.tcp { over_tcp(addr, &ask.octets()).await } else { over_udp(addr, &ask.octets(), PATIENCE).await }
 }
 
-/// One datagram there, one back.
+/// One datagram there, one back; `None` for silence and where nobody listens.
 pub async fn over_udp(addr: SocketAddr, packet: &[u8], patience: Duration) -> Option<Vec<u8>> {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
     socket.connect(addr).await.expect("connects");
     socket.send(packet).await.expect("sends");
     let mut buf = vec![0; 65_535];
-    let length = timeout(patience, socket.recv(&mut buf)).await.ok()?.expect("receives");
+    // A port where nobody listens is an error here.
+    let length = timeout(patience, socket.recv(&mut buf)).await.ok()?.ok()?;
     buf.truncate(length);
     Some(buf)
 }
