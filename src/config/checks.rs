@@ -68,10 +68,18 @@ impl Checker<'_> {
 
     //--- Reading one value -------------------------------------------------------------------------------------------
 
+    /// Where `key` stands, or the table or list it would stand in.
     fn place(&self, key: &str) -> Place {
-        // A value inside a list set as a whole stands where the list stands.
-        let list = key.split_once('[').map_or(key, |(list, _)| list);
-        self.places.get(key).or_else(|| self.places.get(list)).cloned().unwrap_or(Place::Default)
+        let mut at = key;
+        loop {
+            if let Some(place) = self.places.get(at) {
+                return place.clone();
+            }
+            match at.rfind(['.', '[']) {
+                Some(end) => at = &at[..end],
+                None => return Place::Default,
+            }
+        }
     }
 
     fn refuse(&mut self, key: &str, value: &str, message: impl Into<String>) {
@@ -106,10 +114,16 @@ impl Checker<'_> {
         res
     }
 
+    /// An address and port to listen on; port 0 takes any free one, which the log tells.
     fn socket(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
-        let addr: SocketAddr = self.read(key, text, "an address and port, such as \"127.0.0.1:53\" or \"[::1]:53\"")?;
+        self.read(key, text, "an address and port, such as \"127.0.0.1:53\" or \"[::1]:53\"")
+    }
+
+    /// An address and port to connect to.
+    fn peer(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
+        let addr = self.socket(key, text)?;
         if addr.port() == 0 {
-            self.refuse(key, text, "port 0 has no meaning here; expected a port from 1 to 65535");
+            self.refuse(key, text, "port 0 cannot be connected to; expected a port from 1 to 65535");
             return None;
         }
         Some(addr)
@@ -120,7 +134,7 @@ impl Checker<'_> {
         for (i, text) in texts.iter().enumerate() {
             let key = format!("{key}[{i}]");
             match self.socket(&key, text) {
-                Some(addr) if res.contains(&addr) => self.refuse(&key, text, "is there twice"),
+                Some(addr) if addr.port() != 0 && res.contains(&addr) => self.refuse(&key, text, "is there twice"),
                 Some(addr) => res.push(addr),
                 None => {}
             }
@@ -224,7 +238,8 @@ impl Checker<'_> {
 
     fn ranges(&mut self, spec: &Spec) -> ranges::Settings {
         let text = &spec.ranges;
-        let nat64: Vec<Ipv6Net> = self.read_list("ranges.nat64", &text.nat64, "an IPv6 prefix, such as \"64:ff9b::/96\"");
+        let nat64: Vec<Ipv6Net> =
+            self.read_list("ranges.nat64", &text.nat64, "an IPv6 prefix, such as \"64:ff9b::/96\"");
         for (i, prefix) in nat64.iter().enumerate() {
             // RFC 6052 section 2.2 knows these lengths and no others.
             if !matches!(prefix.prefix_len(), 32 | 40 | 48 | 56 | 64 | 96) {

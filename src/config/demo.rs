@@ -19,6 +19,12 @@ macro_rules! files {
 
 /// Every file the configuration leads to.
 const FILES: &[(&str, &[u8])] = files![
+    "conf/pages/en.toml",
+    "conf/pages/page.html",
+    "conf/pages/page.txt",
+    "conf/pages/zh-CN.toml",
+    "conf/ranges/mainland-v4.txt",
+    "conf/ranges/mainland-v6.txt",
     "conf/ranges/products.csv",
     "conf/ranges/provider.csv",
     "conf/registry/README.md",

@@ -143,18 +143,46 @@ fn unknown_key(schema: &Json, path: &str, key: &str, place: &Place) -> Problem {
     Problem { place: place.clone(), key: written, value: None, message }
 }
 
-/// Likeness from which a key is taken for a mistyped one.
-const LIKENESS_MIN: f64 = 0.4;
-
 /// "did you mean …?" or, if nothing is near, what there is.
 pub fn suggestion(written: &str, known: &[&str]) -> String {
-    let likeness = |key: &str| crate::registry::row::likeness(key, written);
-    let nearest = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    match nearest.filter(|key| likeness(key) >= LIKENESS_MIN) {
+    match nearest(written, known) {
         Some(key) => format!("did you mean {key}?"),
         None => format!("available: {}", known.join(", ")),
     }
 }
+
+/// The known key that `written` is most likely a mistyping of: at most a third of its letters are wrong.
+pub fn nearest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
+    let written = written.to_lowercase().replace('_', "-");
+    let distance = |key: &str| edits(&key.to_lowercase().replace('_', "-"), &written);
+    let near = known.iter().map(|&key| (distance(key), key)).min()?;
+    (near.0 * 3 <= near.1.len().max(3)).then_some(near.1)
+}
+
+/// Letters to insert, delete, replace, or swap with their neighbour, to turn `a` into `b`.
+///
+/// Cost: the product of the lengths, so texts are cut to [`EDIT_CHARS_MAX`].
+fn edits(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) =
+        (a.chars().take(EDIT_CHARS_MAX).collect(), b.chars().take(EDIT_CHARS_MAX).collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let differs = usize::from(a[i - 1] != b[j - 1]);
+            let mut best = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + differs);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+/// Characters that are compared of a key; the longest known one has fewer.
+const EDIT_CHARS_MAX: usize = 80;
 
 fn kind_of(schema: &Json) -> &str {
     schema["type"].as_str().unwrap_or("object")
@@ -175,5 +203,30 @@ pub fn one_of(words: &[String]) -> String {
         [] => String::new(),
         [only] => only.clone(),
         [firsts @ .., last] => format!("{} or {last}", firsts.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_keys_are_found_and_far_ones_are_not() {
+        let known = ["listen", "zones", "allow-from", "inflight-max"];
+        for (written, expected) in [
+            ("lisen", Some("listen")),
+            ("lsiten", Some("listen")),
+            ("Listen", Some("listen")),
+            ("zone", Some("zones")),
+            ("allow_from", Some("allow-from")),
+            ("inflight", Some("inflight-max")),
+            ("flight", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(written, &known), expected, "{written}");
+        }
+        assert_eq!(edits("kitten", "sitting"), 3);
+        assert_eq!(edits("", "ab"), 2);
     }
 }

@@ -215,8 +215,10 @@ impl<'a> Lines<'a> {
     fn value(&self, value: &DeValue<'_>) -> Value {
         match value {
             DeValue::Array(items) => {
-                let node =
-                    |item: &toml::Spanned<DeValue<'_>>| Node { place: self.place(item.span().start), value: self.value(item.get_ref()) };
+                let node = |item: &toml::Spanned<DeValue<'_>>| Node {
+                    place: self.place(item.span().start),
+                    value: self.value(item.get_ref()),
+                };
                 Value::List(items.iter().map(node).collect())
             }
             DeValue::Boolean(truth) => Value::Truth(*truth),

@@ -89,21 +89,26 @@ mod tests {
             ("udp://223.5.5.5:5353", "223.5.5.5:5353", UpstreamTransport::Udp),
             ("tcp://[2001:db8::1]", "[2001:db8::1]:53", UpstreamTransport::Tcp),
             ("tls://1.12.12.12#dot.pub", "1.12.12.12:853", UpstreamTransport::Tls { server_name: name("dot.pub") }),
-            ("tls://[2001:db8::1]:8853", "[2001:db8::1]:8853", UpstreamTransport::Tls {
-                server_name: name("2001:db8::1"),
-            }),
-            ("https://1.12.12.12/dns-query#doh.pub", "1.12.12.12:443", UpstreamTransport::Https {
-                path: name("/dns-query"),
-                server_name: name("doh.pub"),
-            }),
-            ("https://1.12.12.12:8443/q?x=1#doh.pub", "1.12.12.12:8443", UpstreamTransport::Https {
-                path: name("/q?x=1"),
-                server_name: name("doh.pub"),
-            }),
-            ("https://1.12.12.12", "1.12.12.12:443", UpstreamTransport::Https {
-                path: name("/dns-query"),
-                server_name: name("1.12.12.12"),
-            }),
+            (
+                "tls://[2001:db8::1]:8853",
+                "[2001:db8::1]:8853",
+                UpstreamTransport::Tls { server_name: name("2001:db8::1") },
+            ),
+            (
+                "https://1.12.12.12/dns-query#doh.pub",
+                "1.12.12.12:443",
+                UpstreamTransport::Https { path: name("/dns-query"), server_name: name("doh.pub") },
+            ),
+            (
+                "https://1.12.12.12:8443/q?x=1#doh.pub",
+                "1.12.12.12:8443",
+                UpstreamTransport::Https { path: name("/q?x=1"), server_name: name("doh.pub") },
+            ),
+            (
+                "https://1.12.12.12",
+                "1.12.12.12:443",
+                UpstreamTransport::Https { path: name("/dns-query"), server_name: name("1.12.12.12") },
+            ),
         ] {
             let found = parse(text).expect(text);
             assert_eq!((found.addr.to_string().as_str(), &found.transport), (addr, &transport), "{text}");

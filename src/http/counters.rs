@@ -169,11 +169,9 @@ impl Observe for Counters {
         for ((_, kind), counter) in HeadError::ALL.iter().zip(&self.head_errors) {
             show("http_parse_errors_total", &[("kind", kind)], count(counter));
         }
-        for (kind, counter) in [
-            ("body", &self.body_errors),
-            ("proxy_header", &self.proxy_header_errors),
-            ("slow_head", &self.slow_heads),
-        ] {
+        for (kind, counter) in
+            [("body", &self.body_errors), ("proxy_header", &self.proxy_header_errors), ("slow_head", &self.slow_heads)]
+        {
             show("http_parse_errors_total", &[("kind", kind)], count(counter));
         }
         for ((_, kind), counter) in OriginFailure::ALL.iter().zip(&self.origin_failures) {

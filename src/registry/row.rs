@@ -56,7 +56,7 @@ pub fn nearest_key(written: &str) -> &'static str {
 }
 
 /// Share of common two-letter pieces; 1 for equal text.
-pub(crate) fn likeness(a: &str, b: &str) -> f64 {
+fn likeness(a: &str, b: &str) -> f64 {
     let pieces = |text: &str| text.as_bytes().windows(2).map(<[u8]>::to_vec).collect::<Vec<_>>();
     let (left, right) = (pieces(a), pieces(&b.to_ascii_lowercase()));
     let common = left.iter().filter(|piece| right.contains(piece)).count();

@@ -1,5 +1,7 @@
 //! The integration binary: one program, so that the crate is linked once.
 
+mod cli;
+mod config;
 mod dns_bypass;
 mod dns_properties;
 mod harness;

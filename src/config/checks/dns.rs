@@ -133,7 +133,11 @@ impl Checker<'_> {
                 self.refuse(&format!("{key}.suffix"), &text.suffix, "is there twice; expected one table a suffix");
             }
             if text.servers.is_empty() {
-                self.refuse(&format!("{key}.servers"), "", "expected at least one server, such as \"udp://192.0.2.53\"");
+                self.refuse(
+                    &format!("{key}.servers"),
+                    "",
+                    "expected at least one server, such as \"udp://192.0.2.53\"",
+                );
             }
             let mut servers = Vec::with_capacity(text.servers.len());
             for (j, server) in text.servers.iter().enumerate() {

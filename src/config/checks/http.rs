@@ -64,8 +64,10 @@ impl Checker<'_> {
             }
             return nowhere;
         }
-        let Some(addr) = self.socket("http.fixed", &text.fixed) else { return nowhere };
-        let is_us = |own: &SocketAddr| *own == addr || (own.ip().is_unspecified() && own.port() == addr.port() && addr.ip().is_loopback());
+        let Some(addr) = self.peer("http.fixed", &text.fixed) else { return nowhere };
+        let is_us = |own: &SocketAddr| {
+            *own == addr || (own.ip().is_unspecified() && own.port() == addr.port() && addr.ip().is_loopback())
+        };
         if listen.iter().any(is_us) {
             self.refuse("http.fixed", &text.fixed, "is the gate itself (http.listen): requests would go in circles");
         }

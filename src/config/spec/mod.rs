@@ -291,7 +291,8 @@ impl Default for JournalSpec {
 
 /// The JSON schema of the format, without references, so that a reader needs no resolver.
 pub fn schema() -> serde_json::Value {
-    let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let settings =
+        schemars::generate::SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let mut res = settings.into_generator().into_root_schema_for::<Spec>().to_value();
     if let Some(root) = res.as_object_mut() {
         root.insert("title".to_owned(), "icpgate configuration".into());
