@@ -215,7 +215,9 @@ impl<'a> Connection<'a> {
         }
         let values: Vec<&[u8]> = head.values(self.input.filled(), Field::XForwardedFor).flat_map(list).collect();
         for value in values.into_iter().rev().take(FORWARDERS_MAX) {
-            let Some(addr) = std::str::from_utf8(value).ok().and_then(|text| text.parse::<IpAddr>().ok()) else { break };
+            let Some(addr) = std::str::from_utf8(value).ok().and_then(|text| text.parse::<IpAddr>().ok()) else {
+                break;
+            };
             res = addr.to_canonical();
             if !self.is_listed(res) {
                 break;
@@ -283,8 +285,7 @@ impl<'a> Connection<'a> {
         let keeps = self.skip_request() && keeps;
         let Some(host) = self.host.last() else { return After::Close };
         let persistence = persistence(keeps, version);
-        let request =
-            PageRequest { host, shown: &shown, client, language, format, head_only, persistence };
+        let request = PageRequest { host, shown: &shown, client, language, format, head_only, persistence };
         self.out.clear();
         self.gate.write_block(blocked, &request, &mut self.out);
         self.send(keeps).await

@@ -44,7 +44,8 @@ impl OriginConnection {
     ///
     /// Costs no system call unless something arrived: the runtime knows.
     pub fn is_idle(&self) -> bool {
-        let is_open = || matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        let is_open =
+            || matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
         self.input.is_empty() && is_open()
     }
 }

@@ -97,9 +97,8 @@ fn read_binary(input: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
 fn v4_addrs(body: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     let octets = body.first_chunk::<12>()?;
     let [a, b, c, d, e, f, g, h, ports @ ..] = *octets;
-    let addr = |octets: [u8; 4], port: [u8; 2]| {
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::from(octets)), u16::from_be_bytes(port))
-    };
+    let addr =
+        |octets: [u8; 4], port: [u8; 2]| SocketAddr::new(IpAddr::V4(Ipv4Addr::from(octets)), u16::from_be_bytes(port));
     Some((addr([a, b, c, d], [ports[0], ports[1]]), addr([e, f, g, h], [ports[2], ports[3]])))
 }
 

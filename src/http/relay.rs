@@ -118,7 +118,12 @@ pub struct Outcome {
 ///
 /// A kept connection that turns out to be closed is replaced once, for requests that may be sent again
 /// (RFC 9110 section 9.2.2).
-pub async fn relay(gate: &Gate, client: &mut ClientSide<'_>, origin: &mut Option<OriginConnection>, plan: &Plan) -> Outcome {
+pub async fn relay(
+    gate: &Gate,
+    client: &mut ClientSide<'_>,
+    origin: &mut Option<OriginConnection>,
+    plan: &Plan,
+) -> Outcome {
     let progressed = Progressed::default();
     let result = relay_counted(gate, client, origin, plan, &progressed).await;
     let is_uploaded = progressed.uploaded.load(Ordering::Relaxed);
@@ -350,7 +355,10 @@ impl Answer<'_> {
         let (head, plan) = (self.parser.head(), self.plan);
         self.out.clear();
         if head.status == 101 {
-            if !plan.wants_upgrade || !self.progressed.uploaded.load(Ordering::Relaxed) || !names_clean_protocol(head, self.input.filled()) {
+            if !plan.wants_upgrade
+                || !self.progressed.uploaded.load(Ordering::Relaxed)
+                || !names_clean_protocol(head, self.input.filled())
+            {
                 return Err(RelayError::Origin(OriginFailure::Head));
             }
             head.write(self.input.filled(), Framing::None, Persistence::Upgrade, self.out);
@@ -362,8 +370,7 @@ impl Answer<'_> {
         let framing = head.body(plan.is_head);
         let is_open_ended = matches!(framing, Framing::Chunked | Framing::UntilClose);
         let is_chunked = is_open_ended && plan.version == Version::Http11;
-        let keeps =
-            plan.keeps && self.progressed.uploaded.load(Ordering::Relaxed) && (is_chunked || !is_open_ended);
+        let keeps = plan.keeps && self.progressed.uploaded.load(Ordering::Relaxed) && (is_chunked || !is_open_ended);
         let sent_framing = match framing {
             // What a body would have been: RFC 9110 section 8.6 allows its length in answers to HEAD and in 304.
             Framing::None if head.status != 204 => announced_length(head),
@@ -395,7 +402,9 @@ impl Answer<'_> {
         loop {
             while !self.input.is_empty() && !body.is_done() {
                 let Ok(taken) = body.take(self.input.filled()) else { return failed(OriginFailure::Body) };
-                let Some(left) = room.checked_sub(taken.data.len() as u64) else { return failed(OriginFailure::TooLong) };
+                let Some(left) = room.checked_sub(taken.data.len() as u64) else {
+                    return failed(OriginFailure::TooLong);
+                };
                 room = left;
                 push_piece(is_chunked, &self.input.filled()[taken.data], self.out);
                 self.input.consume(taken.consumed);

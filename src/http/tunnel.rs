@@ -18,7 +18,13 @@ use super::origin::OriginConnection;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Passes octets between client and origin; what either side has sent early is in the buffers.
-pub async fn pass(gate: &Gate, host: &HostName, client: &mut TcpStream, input: &mut Buffer, origin: &mut OriginConnection) {
+pub async fn pass(
+    gate: &Gate,
+    host: &HostName,
+    client: &mut TcpStream,
+    input: &mut Buffer,
+    origin: &mut OriginConnection,
+) {
     gate.counters().upgrades.increment();
     // Looks since octets last came from either side.
     let silent = AtomicU32::new(0);

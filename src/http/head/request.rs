@@ -121,7 +121,10 @@ impl RequestHead {
     /// The protocols the client may go on with that we pass on: never HTTP/2 or TLS, which would hide hosts (D-H15).
     pub fn upgrades<'a>(&'a self, octets: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let may = self.connection.upgrade && self.version == Version::Http11;
-        self.values(octets, Field::Upgrade).filter(move |_| may).flat_map(list).filter(|protocol| may_upgrade_to(protocol))
+        self.values(octets, Field::Upgrade)
+            .filter(move |_| may)
+            .flat_map(list)
+            .filter(|protocol| may_upgrade_to(protocol))
     }
 
     /// The target in origin form.

@@ -1,9 +1,7 @@
 //! Response heads of the origin: parsing, and writing the head that goes to the client.
 
 use super::request::{Progress, Version, version, write_line};
-use super::{
-    ConnectionOptions, Field, HeadError, HeadLimits, Line, Scanner, Span, content_length, is_text,
-};
+use super::{ConnectionOptions, Field, HeadError, HeadLimits, Line, Scanner, Span, content_length, is_text};
 use crate::http::body::Framing;
 
 /// A response head; spans are into the octets it was parsed from.
