@@ -111,24 +111,39 @@ impl Format {
 
 /// Reads a file's octets as they lie on disk. A file that changes meanwhile is read again by the next poll.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
-    read_bounded(File::open(path)?, FILE_OCTETS_MAX).map_err(|error| match error {
+    read_file_within(path, FILE_OCTETS_MAX)
+}
+
+/// As [`read_file`], for tables that have their own limit.
+pub fn read_file_within(path: &Path, octets_max: u64) -> Result<Vec<u8>, SourceError> {
+    let file = File::open(path)?;
+    // A file that says it is too large is not read at all; one that lies is cut off.
+    if file.metadata()?.len() > octets_max {
+        return Err(SourceError::TooLarge(octets_max));
+    }
+    read_bounded(file, octets_max).map_err(|error| match error {
         ReadError::Io(error) => SourceError::Io(error),
-        ReadError::TooLarge => SourceError::TooLarge(FILE_OCTETS_MAX),
+        ReadError::TooLarge => SourceError::TooLarge(octets_max),
     })
 }
 
 /// Decompresses by the name's suffix.
 pub fn decompress(name: &str, octets: Vec<u8>) -> Result<Vec<u8>, SourceError> {
+    decompress_within(name, octets, TEXT_OCTETS_MAX)
+}
+
+/// As [`decompress`], for tables that have their own limit.
+pub fn decompress_within(name: &str, octets: Vec<u8>, octets_max: u64) -> Result<Vec<u8>, SourceError> {
     let convert = |error: ReadError| match error {
         ReadError::Io(error) => SourceError::Compressed(error),
-        ReadError::TooLarge => SourceError::TooLarge(TEXT_OCTETS_MAX),
+        ReadError::TooLarge => SourceError::TooLarge(octets_max),
     };
     if name.ends_with(".gz") {
-        return read_bounded(flate2::read::MultiGzDecoder::new(&octets[..]), TEXT_OCTETS_MAX).map_err(convert);
+        return read_bounded(flate2::read::MultiGzDecoder::new(&octets[..]), octets_max).map_err(convert);
     }
     if name.ends_with(".zst") {
         let decoder = zstd::stream::read::Decoder::new(&octets[..]).map_err(SourceError::Compressed)?;
-        return read_bounded(decoder, TEXT_OCTETS_MAX).map_err(convert);
+        return read_bounded(decoder, octets_max).map_err(convert);
     }
     Ok(octets)
 }

@@ -1,10 +1,21 @@
 //! The integration binary: one program, so that the crate is linked once.
 
+mod cli;
+mod config;
 mod dns_bypass;
+mod dns_properties;
 mod harness;
 mod http_bypass;
 mod http_heads;
 mod http_page;
 mod http_relay;
+mod lessons;
 mod names;
+mod ops;
+mod properties;
+mod ranges;
 mod registry;
+mod scenarios;
+mod tidy;
+mod transparency;
+mod vectors;

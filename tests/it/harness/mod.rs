@@ -1,5 +1,6 @@
 //! What the tests stand on: the rule book's fixture, servers on port 0, scripted peers.
 
+pub mod app;
 pub mod dns;
 pub mod fixture;
 pub mod golden;
