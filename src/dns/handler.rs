@@ -207,6 +207,8 @@ impl Gate {
             let Some(more) = more.and_then(|message| Answer::read(message).ok()) else { break };
             answer = join(question, &answer, &more).ok_or(FindError::Unreadable)?;
         }
+        // Whoever is served a zone here may ask for other names too (RFC 1035 section 4.1.1).
+        answer.flags |= self.own_flags();
         Ok(Arc::new(Entry::new(answer, Source::Local, std::time::Duration::ZERO)))
     }
 

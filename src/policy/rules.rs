@@ -1,4 +1,4 @@
-//! The rules an operator can set; the book itself is in [`super::judge`].
+//! The rules an operator can set; the book itself is in [`super::judge()`].
 
 use crate::model::DomainName;
 

@@ -132,6 +132,9 @@ fn parse_csv(context: RowContext<'_>, text: &str, res: &mut ParsedFile) -> Resul
         if record.len() == 1 && record.get(0).is_some_and(|cell| cell.trim().is_empty()) {
             continue;
         }
+        if is_last && (ends_inside_quotes(text) || swallowed_the_end(&record, text)) {
+            return Err(FileError::CutShort { line });
+        }
         if record.len() != columns.len() {
             if is_last && !text.ends_with('\n') {
                 return Err(FileError::CutShort { line });
@@ -142,9 +145,6 @@ fn parse_csv(context: RowContext<'_>, text: &str, res: &mut ParsedFile) -> Resul
         if record.as_slice().len() > ROW_OCTETS_MAX {
             res.bad(context, line, format!("row is longer than {ROW_OCTETS_MAX} octets"));
             continue;
-        }
-        if is_last && ends_inside_quotes(text) {
-            return Err(FileError::CutShort { line });
         }
         let cells: Vec<Cell<'_>> = columns
             .iter()
@@ -172,6 +172,12 @@ pub(crate) fn line_of_record(text: &str, at: &csv::Position) -> u32 {
 /// True when a quote opened in the last line is never closed, so that the last record swallowed the end.
 pub(crate) fn ends_inside_quotes(text: &str) -> bool {
     !text.ends_with('\n') && text.rsplit('\n').next().is_some_and(|last| last.matches('"').count() % 2 == 1)
+}
+
+/// True when the last cell runs to the end of the text, its final line break included: only an open quote does that.
+fn swallowed_the_end(record: &csv::StringRecord, text: &str) -> bool {
+    let closed = text.trim_end_matches(['\r', '\n']).ends_with('"');
+    text.ends_with('\n') && !closed && record.iter().next_back().is_some_and(|cell| cell.ends_with('\n'))
 }
 
 /// The canonical key of each column; `None` for `x_` columns, which are the operator's own.

@@ -116,7 +116,12 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
 
 /// As [`read_file`], for tables that have their own limit.
 pub fn read_file_within(path: &Path, octets_max: u64) -> Result<Vec<u8>, SourceError> {
-    read_bounded(File::open(path)?, octets_max).map_err(|error| match error {
+    let file = File::open(path)?;
+    // A file that says it is too large is not read at all; one that lies is cut off.
+    if file.metadata()?.len() > octets_max {
+        return Err(SourceError::TooLarge(octets_max));
+    }
+    read_bounded(file, octets_max).map_err(|error| match error {
         ReadError::Io(error) => SourceError::Io(error),
         ReadError::TooLarge => SourceError::TooLarge(octets_max),
     })

@@ -3,5 +3,7 @@
 pub mod app;
 pub mod dns;
 pub mod fixture;
+pub mod golden;
+pub mod http;
 pub mod shared;
 pub mod upstream;
