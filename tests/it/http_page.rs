@@ -1,6 +1,6 @@
 //! The block page through a socket: formats, languages, headers, modes, templates.
 
-use icpgate::http::page::{Pages, PageError};
+use icpgate::http::page::{PageError, Pages};
 use icpgate::model::Status;
 use icpgate::policy::Rules;
 use icpgate::registry::Filing;
@@ -105,7 +105,8 @@ async fn problem_json_is_valid_and_complete() {
 #[tokio::test]
 async fn grpc_gets_no_page() {
     let gate = HttpGate::start().await;
-    let request = "POST /a.B/C HTTP/1.1\r\nHost: nofile.cn\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n\r\n";
+    let request =
+        "POST /a.B/C HTTP/1.1\r\nHost: nofile.cn\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n\r\n";
     let answer = gate.ask(request).await;
     assert_eq!((answer.status, answer.header("content-type")), (451, Some("text/plain; charset=utf-8")));
 }
