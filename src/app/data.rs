@@ -14,10 +14,11 @@ use crate::ops::Missing;
 use crate::ops::faults::Faults;
 use crate::ops::reloader::REQUESTS_MAX;
 use crate::policy::{Clock, SharedView, View};
+use crate::ranges;
 use crate::ranges::Ranges;
+use crate::registry;
 use crate::registry::reload::ReloadRequest;
 use crate::registry::{LoadError, Shrink, Snapshot};
-use crate::{ranges, registry};
 
 /// The two stores after their first load.
 pub struct Data {

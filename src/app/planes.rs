@@ -10,9 +10,11 @@ use super::StartError;
 use super::data::Requests;
 use crate::config::Config;
 use crate::count::Observe;
+use crate::dns;
 use crate::dns::settings::ZoneFile;
 use crate::dns::zones::{Zones, files_in};
 use crate::drain::DrainWatch;
+use crate::http;
 use crate::http::DemoOrigin;
 use crate::http::page::Pages;
 use crate::http::settings::Origin;
@@ -22,7 +24,6 @@ use crate::ops::parts::{Part, fingerprint};
 use crate::ops::status::PlaneStatus;
 use crate::policy::{SharedView, Sink};
 use crate::registry::Shrink;
-use crate::{dns, http};
 
 /// Both planes and the demo origin with their sockets.
 pub struct Planes {

@@ -6,37 +6,39 @@ use crate::count::{Counter, Gauge, Histogram, Labels, Observe, Sample};
 use crate::policy::{Action, Reason, Verdict};
 
 /// What became of a request.
+///
+/// The order is that of `ALL`: a position in it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
     /// Answered with the page or a redirect.
     Blocked,
     /// An ACME challenge of a blocked name, passed on (D-H30).
     CarvedOut,
-    /// Passed on, and the origin failed: 502 or 504, or the answer was cut.
-    OriginFailed,
+    /// Passed on, and the client went away or broke its body off.
+    ClientFailed,
     /// Answered 503: no data to judge with.
     NotReady,
+    /// Passed on, and the origin failed: 502 or 504, or the answer was cut.
+    OriginFailed,
     /// Passed on and answered.
     Proxied,
     /// Not a request by our reading, or over a limit: 4xx or 505, or closed.
     Refused,
-    /// Passed on, and the client went away or broke its body off.
-    ClientFailed,
 }
 
 impl RequestOutcome {
     const ALL: [(Self, &'static str); 7] = [
         (Self::Blocked, "blocked"),
         (Self::CarvedOut, "carved_out"),
-        (Self::OriginFailed, "origin_failed"),
+        (Self::ClientFailed, "client_failed"),
         (Self::NotReady, "not_ready"),
+        (Self::OriginFailed, "origin_failed"),
         (Self::Proxied, "proxied"),
         (Self::Refused, "refused"),
-        (Self::ClientFailed, "client_failed"),
     ];
 }
 
-/// What went wrong with the origin.
+/// What went wrong with the origin, in the order of `ALL`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OriginFailure {
     /// It cut its answer off, or its chunks are none.
@@ -109,14 +111,12 @@ pub struct Counters {
 impl Counters {
     /// Counts a request's end.
     pub fn request(&self, outcome: RequestOutcome) {
-        let at = RequestOutcome::ALL.iter().position(|&(known, _)| known == outcome).unwrap_or(0);
-        self.requests[at].increment();
+        self.requests[outcome as usize].increment();
     }
 
     /// Counts a head that could not be read, and the request it would have been.
     pub fn head_error(&self, error: HeadError) {
-        let at = HeadError::ALL.iter().position(|&(known, _)| known == error).unwrap_or(0);
-        self.head_errors[at].increment();
+        self.head_errors[error as usize].increment();
         self.request(RequestOutcome::Refused);
     }
 
@@ -129,8 +129,7 @@ impl Counters {
 
     /// Counts a failure of the origin.
     pub fn origin_failure(&self, failure: OriginFailure) {
-        let at = OriginFailure::ALL.iter().position(|&(known, _)| known == failure).unwrap_or(0);
-        self.origin_failures[at].increment();
+        self.origin_failures[failure as usize].increment();
     }
 
     /// Counts a verdict.
@@ -140,14 +139,12 @@ impl Counters {
 
     /// Requests with an outcome so far.
     pub fn requests(&self, outcome: RequestOutcome) -> u64 {
-        let at = RequestOutcome::ALL.iter().position(|&(known, _)| known == outcome).unwrap_or(0);
-        self.requests[at].value()
+        self.requests[outcome as usize].value()
     }
 
     /// Heads refused for a reason so far.
     pub fn head_errors(&self, error: HeadError) -> u64 {
-        let at = HeadError::ALL.iter().position(|&(known, _)| known == error).unwrap_or(0);
-        self.head_errors[at].value()
+        self.head_errors[error as usize].value()
     }
 }
 
@@ -188,5 +185,23 @@ impl Observe for Counters {
         show("socket_errors_total", &[("plane", "http")], count(&self.socket_errors));
         show("connections_refused_total", &[("plane", "http")], count(&self.connections_refused));
         show("connections", &[("plane", "http")], Sample::Count(self.connections.value()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_those_of_the_labels() {
+        for (i, (outcome, label)) in RequestOutcome::ALL.iter().enumerate() {
+            assert_eq!(*outcome as usize, i, "{label}");
+        }
+        for (i, (failure, label)) in OriginFailure::ALL.iter().enumerate() {
+            assert_eq!(*failure as usize, i, "{label}");
+        }
+        for (i, (error, label)) in HeadError::ALL.iter().enumerate() {
+            assert_eq!(*error as usize, i, "{label}");
+        }
     }
 }

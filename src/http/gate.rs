@@ -127,7 +127,8 @@ impl Gate {
 
     /// Judges a request, counts and reports the verdict.
     pub fn decide(&self, asked: &Asked<'_>) -> Decision {
-        let view = self.view.load_full();
+        // Nothing waits in here, so the view is borrowed, and shared only with a page or a record.
+        let view = self.view.load();
         let stance = view.stance();
         match stance {
             Stance::Off => return Decision::Pass,
@@ -148,13 +149,13 @@ impl Gate {
                 name: asked.host.name().cloned(),
                 verdict,
                 enforced,
-                view: view.clone(),
+                view: Arc::clone(&view),
             });
         }
         match (blocks, carved_out) {
             (false, _) => Decision::Pass,
             (true, true) => Decision::CarveOut,
-            (true, false) => Decision::Block(Box::new(Blocked { verdict, view, now })),
+            (true, false) => Decision::Block(Box::new(Blocked { verdict, view: Arc::clone(&view), now })),
         }
     }
 
@@ -162,7 +163,7 @@ impl Gate {
     ///
     /// A gate that lost its data ends no stream: it was judged when it began.
     pub fn still_passes(&self, host: &HostName) -> bool {
-        let view = self.view.load_full();
+        let view = self.view.load();
         view.stance() != Stance::Enforce || !judge(&view, host, self.view.now()).blocks()
     }
 
@@ -186,7 +187,7 @@ impl Gate {
             lines.extend_from_slice(b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n");
         }
         ReplyHead {
-            status: block.status,
+            status: self.page_status(),
             now: blocked.now,
             content_type: request.format.content_type(),
             content_length: rendered.len(fill),
@@ -203,6 +204,12 @@ impl Gate {
     pub fn write_not_ready(&self, persistence: Persistence, head_only: bool, out: &mut Vec<u8>) {
         let why = "the filing gate has no data to judge with yet / 备案数据尚未就绪";
         Short { status: 503, now: self.now(), why, persistence, head_only }.write(out);
+    }
+
+    /// The status of pages; a redirect without a place to go to is a page.
+    fn page_status(&self) -> u16 {
+        let block = &self.settings.block;
+        if matches!(block.status, 302 | 307) && block.redirect.is_empty() { 451 } else { block.status }
     }
 
     fn write_redirect(&self, blocked: &Blocked, request: &PageRequest<'_>, out: &mut Vec<u8>) {
@@ -233,7 +240,7 @@ impl Gate {
         }
         res.extend_from_slice(b"\r\n");
         let filing_url = &self.settings.provider.filing_url;
-        if self.settings.block.status == 451 && is_web_url(filing_url) {
+        if self.page_status() == 451 && is_web_url(filing_url) {
             // RFC 7725 section 4.
             res.extend_from_slice(format!("Link: <{filing_url}>; rel=\"blocked-by\"\r\n").as_bytes());
         }
@@ -264,7 +271,7 @@ impl Gate {
 
     /// Renders by the operator's templates, else by the compiled-in ones.
     fn render(&self, notice: &Notice, request: &PageRequest<'_>) -> Rendered {
-        let (provider, status) = (&self.settings.provider, self.settings.block.status);
+        let (provider, status) = (&self.settings.provider, self.page_status());
         let pages = self.pages.load_full();
         pages.render(notice, provider, status, request.language, request.format).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot render the block page, saying less");
@@ -369,7 +376,7 @@ mod tests {
     fn acme_challenges_are_told_by_their_exact_path() {
         let host = HostName::Invalid;
         let asked = |path| Asked { host: &host, client: IpAddr::from([127, 0, 0, 1]), plain_path: path };
-        let view_verdict = |reason| Verdict {
+        let view_verdict = |reason: Reason| Verdict {
             action: reason.action(),
             reason,
             rule: Rule::B1,

@@ -56,6 +56,10 @@ fn is_port(digits: &[u8]) -> bool {
 }
 
 /// What the text of a host names.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a connection; a name is inline so that reading it allocates nothing"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostName {
     /// An address in any spelling (D-H21), IPv4 inside IPv6 unwrapped, or the address a client without `Host` reached.

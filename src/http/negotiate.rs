@@ -147,7 +147,7 @@ fn thousandths(text: &[u8]) -> u16 {
         }
         res += u16::from(digit - b'0') * [100, 10, 1][i];
     }
-    res.min(1000)
+    if res > 1000 { 0 } else { res }
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use crate::count::{Labels, Observe, Sample};
 use crate::dns::handler::Gate;
 use crate::drain::{DrainWatch, Phase};
 use crate::policy::{Outcome, SharedView, Stance};
-use crate::{ranges, registry};
+use crate::ranges;
+use crate::registry;
 
 /// One thing that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

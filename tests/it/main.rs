@@ -12,6 +12,8 @@ mod http_relay;
 mod lessons;
 mod names;
 mod ops;
+mod ops_faults;
+mod ops_files;
 mod peers;
 mod properties;
 mod ranges;

@@ -61,7 +61,8 @@ enum ViaWord {
     Http,
 }
 
-/// The host as read from the argument.
+/// The host as read from the argument; one a command, so that its size is no matter.
+#[allow(clippy::large_enum_variant)]
 enum OwnedHost {
     Address(IpAddr),
     Invalid,

@@ -370,7 +370,7 @@ const CLASSES: [u8; 256] = {
         let is_text = octet == 0x09 || (octet >= 0x20 && octet != 0x7f);
         let is_token = matches!(octet as u8, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'!' | b'#' | b'$' | b'%' | b'&'
             | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~');
-        res[octet] = (is_text as u8) * TEXT | (is_token as u8) * TOKEN;
+        res[octet] = ((is_text as u8) * TEXT) | ((is_token as u8) * TOKEN);
         octet += 1;
     }
     res

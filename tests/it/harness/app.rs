@@ -171,6 +171,15 @@ impl App {
         }
     }
 
+    /// Waits until the gate is ready and nothing needs an operator.
+    pub async fn until_ready(&self) {
+        self.until("ready without warnings", async |app| {
+            let response = app.get("/readyz").await;
+            (response.status == 200 && response.causes("warnings").is_empty()).then_some(())
+        })
+        .await;
+    }
+
     /// Drains the gate and waits for its end.
     pub async fn drain(self) -> TempDir {
         self.running.drain.advance(Phase::Draining);
@@ -236,6 +245,13 @@ impl Response {
     /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The causes in a list of `/readyz`.
+    pub fn causes(&self, list: &str) -> Vec<String> {
+        let body = self.json();
+        let notes = body[list].as_array().expect("a list").iter();
+        notes.map(|note| note["cause"].as_str().expect("a cause").to_owned()).collect()
     }
 
     /// The body as JSON.
