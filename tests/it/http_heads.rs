@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! The request parser against recorded and crafted streams, and against octets at random.
 
 use icpgate::http::body::{BodyReader, Framing, push_piece};
@@ -332,4 +329,3 @@ proptest! {
         }
     }
 }
->>>>>>> main

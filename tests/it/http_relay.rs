@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! The relay between client and origin: bodies, persistence, failures, limits, upgrades, proxies, the drain.
 
 use std::time::Duration;
@@ -446,4 +443,3 @@ async fn a_taken_port_is_named() {
     let error = bound.map(|_| ()).expect_err("the port is taken").to_string();
     assert!(error.contains(&gate.addr.to_string()), "{error}");
 }
->>>>>>> main
