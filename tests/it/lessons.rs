@@ -90,14 +90,14 @@ async fn every_reader_has_a_limit() {
     let says_so = |refused: String| {
         assert!(["larger than", "at most"].iter().any(|words| refused.contains(words)), "{refused}");
     };
-    says_so(Pages::load(Some(&pages)).err().expect("a refusal").to_string());
+    says_so(Pages::load(Some(&pages)).expect_err("a refusal").to_string());
     let file = hollow_file(&dir, "mainland.txt", 1 << 34);
     let settings = icpgate::ranges::Settings { mainland: vec![file], ..range_settings() };
     let outcome = icpgate::ranges::Store::new(settings).reload(fixture::noon(fixture::TODAY), Shrink::Refuse);
     let icpgate::ranges::ReloadOutcome::Refused(refused) = outcome else { panic!("a hollow list was taken") };
     says_so(refused.to_string());
     let file = hollow_file(&dir, "icpgate.toml", 1 << 28);
-    says_so(icpgate::config::load(Some(&file)).err().expect("a refusal").to_string());
+    says_so(icpgate::config::load(Some(&file)).expect_err("a refusal").to_string());
     // A datagram over our limit is cut by the socket and answered as what is left of it: malformed.
     let gate = DnsGate::start().await;
     let mut long = packet(&[b"here", b"cn"], 1);

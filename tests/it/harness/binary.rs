@@ -19,7 +19,18 @@ pub struct Binary {
     pub http: SocketAddr,
     pub admin: SocketAddr,
     pub dir: TempDir,
-    child: Child,
+    _process: Process,
+}
+
+/// A child that ends with the value, whether it started well or not.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Binary {
@@ -46,8 +57,8 @@ impl Binary {
         lay_out(dir.path());
         command.args(["serve", "--config", "icpgate.toml"]).current_dir(dir.path());
         command.env_remove("RUST_LOG").env("NO_COLOR", "1").stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        let lines = read_lines(child.stderr.take().expect("a pipe"));
+        let mut process = Process(command.spawn().expect("the program starts"));
+        let lines = read_lines(process.0.stderr.take().expect("a pipe"));
         let deadline = Instant::now() + START_MAX;
         let (mut dns, mut http) = (None, None);
         let mut said = Vec::new();
@@ -58,7 +69,7 @@ impl Binary {
             http = http.or(address_after(&line, "http listens on "));
             if let Some(admin) = address_after(&line, "admin listens on ") {
                 let (dns, http) = (dns.expect("a DNS address"), http.expect("an HTTP address"));
-                return Self { dns, http, admin, dir, child };
+                return Self { dns, http, admin, dir, _process: process };
             }
             said.push(line);
         }
@@ -79,14 +90,6 @@ impl Binary {
     /// What `curl` gets from a path of the admin listener.
     pub fn admin_text(&self, path: &str) -> String {
         run("curl", &["-s", &format!("http://{}{path}", self.admin)])
-    }
-}
-
-impl Drop for Binary {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -144,6 +147,6 @@ fn read_lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
 
 fn address_after(line: &str, words: &str) -> Option<SocketAddr> {
     let rest = &line[line.find(words)? + words.len()..];
-    let end = rest.find([',', ':']).map(|_| rest.find(|c: char| c == ',' || c == ' ').unwrap_or(rest.len()))?;
+    let end = rest.find([',', ' ']).unwrap_or(rest.len());
     rest[..end].trim_end_matches(':').parse().ok()
 }
