@@ -13,9 +13,10 @@ use crate::dns::zones::Zones;
 use crate::http::page::Pages;
 use crate::model::Day;
 use crate::ops::Missing;
+use crate::ranges;
+use crate::registry;
 use crate::registry::lint::{lint, title};
 use crate::registry::{Issue, LoadError, Settings, Severity, load_paths};
-use crate::{ranges, registry};
 
 /// Shown below the help.
 pub const EXAMPLES: &str = "\

@@ -9,9 +9,10 @@ use super::Common;
 use crate::config::{self, Loaded};
 use crate::model::SuffixTable;
 use crate::policy::View;
+use crate::ranges;
 use crate::ranges::Ranges;
+use crate::registry;
 use crate::registry::Snapshot;
-use crate::{ranges, registry};
 
 /// Loads the configuration; its warnings go to standard error.
 pub fn configuration(common: &Common) -> anyhow::Result<Loaded> {

@@ -20,7 +20,8 @@ use crate::model::{DomainName, SuffixTable};
 use crate::ops::{AdminSettings, FaultSettings, JournalSettings, JournalWhat};
 use crate::policy::Rules;
 use crate::policy::rules::Exempt;
-use crate::{ranges, registry};
+use crate::ranges;
+use crate::registry;
 
 mod dns;
 mod http;

@@ -13,8 +13,12 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::dns;
+use crate::http;
 use crate::ops::{AdminSettings, FaultSettings, JournalSettings};
-use crate::{dns, http, policy, ranges, registry};
+use crate::policy;
+use crate::ranges;
+use crate::registry;
 
 pub mod checks;
 pub mod demo;

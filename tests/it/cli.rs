@@ -1,53 +1,10 @@
 //! The commands, run as a user runs them: output and exit status.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, UdpSocket};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use serde_json::Value;
 
-/// Runs the program in the checkout; what it said and its exit status.
-fn icpgate(arguments: &[&str]) -> Run {
-    icpgate_in(Path::new(env!("CARGO_MANIFEST_DIR")), arguments)
-}
-
-fn icpgate_in(directory: &Path, arguments: &[&str]) -> Run {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_icpgate"));
-    command.args(arguments).current_dir(directory).env_remove("RUST_LOG").env("NO_COLOR", "1");
-    Run(command.output().expect("the program runs"))
-}
-
-struct Run(Output);
-
-impl Run {
-    fn status(&self) -> i32 {
-        self.0.status.code().expect("an exit status")
-    }
-
-    fn out(&self) -> String {
-        String::from_utf8(self.0.stdout.clone()).expect("UTF-8")
-    }
-
-    fn err(&self) -> String {
-        String::from_utf8(self.0.stderr.clone()).expect("UTF-8")
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out()).unwrap_or_else(|error| panic!("{error}\n{}\n{}", self.out(), self.err()))
-    }
-
-    /// Fails unless the exit status is `status` and the output holds every text.
-    fn expect(&self, status: i32, texts: &[&str]) {
-        let all = self.out() + &self.err();
-        assert_eq!(self.status(), status, "{all}");
-        for text in texts {
-            assert!(all.contains(text), "{text:?} is not in\n{all}");
-        }
-    }
-}
+use crate::harness::program::{DNS, Run, Site, icpgate, icpgate_in};
 
 //--- explain ---------------------------------------------------------------------------------------------------------
 
@@ -187,30 +144,6 @@ fn check_away_from_the_checkout_uses_the_compiled_in_data_and_leaves_nothing() {
     run.expect(0, &["compiled in", "good: 0 errors"]);
     assert_eq!(std::fs::read_dir(&temporary).expect("a directory").count(), 0);
 }
-
-/// A directory with a registry file and a configuration that reads it.
-struct Site {
-    directory: tempfile::TempDir,
-}
-
-impl Site {
-    fn new(name: &str, registry: &str, more: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let tags = "prefix,region,provider,product,origin\n203.0.113.0/24,mainland,self,ecs,\n";
-        for (file, text) in [(name, registry), ("tags.csv", tags)] {
-            std::fs::write(directory.path().join(file), text).expect("writes");
-        }
-        let config = format!("version = 1\n[registry]\npaths = [{name:?}]\n[ranges]\ntags = [\"tags.csv\"]\n{more}");
-        std::fs::write(directory.path().join("icpgate.toml"), config).expect("writes");
-        Self { directory }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Run {
-        icpgate_in(self.directory.path(), &[arguments, &["--config", "icpgate.toml"]].concat())
-    }
-}
-
-const DNS: &str = "[dns]\nlisten = [\"127.0.0.1:0\"]\n";
 
 #[test]
 fn check_groups_findings_by_rule_and_bounds_them() {
@@ -366,131 +299,6 @@ fn ranges_import_votes_and_diff_compares() {
     let run = icpgate_in(directory.path(), &["ranges", "import", "a.txt", "b.txt", "c.txt", "--votes", "2"]);
     assert_eq!((run.status(), run.out().trim()), (0, "192.0.2.0/24"), "{}", run.err());
     icpgate_in(directory.path(), &["ranges", "import", "a.txt", "--votes", "2"]).expect(2, &["votes"]);
-}
-
-//--- A running gate --------------------------------------------------------------------------------------------------
-
-/// Answers one request with `answer` and gives back what was asked.
-fn admin(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let addr = listener.local_addr().expect("an address").to_string();
-    let asked = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a connection");
-        let mut octets = Vec::new();
-        let mut buf = [0; 1024];
-        while !octets.windows(4).any(|window| window == b"\r\n\r\n") {
-            let length = stream.read(&mut buf).expect("reads");
-            assert!(length > 0, "the request ends early");
-            octets.extend_from_slice(&buf[..length]);
-        }
-        stream.write_all(answer.as_bytes()).expect("writes");
-        String::from_utf8(octets).expect("UTF-8")
-    });
-    (addr, asked)
-}
-
-#[test]
-fn reload_tells_what_was_done_and_refused() {
-    let body = r#"{"ok":false,"done":["ranges: unchanged"],"refused":["registry: refused: too small"]}"#;
-    let answer: &'static str = format!("HTTP/1.1 409 Conflict\r\nContent-Length: {}\r\n\r\n{body}", body.len()).leak();
-    let (addr, asked) = admin(answer);
-    icpgate(&["reload", "--accept-shrink", "--admin", &addr]).expect(1, &["ranges: unchanged", "registry: refused"]);
-    assert!(asked.join().expect("asked").starts_with("POST /v1/reload?accept-shrink=true HTTP/1.1\r\n"));
-}
-
-#[test]
-fn status_without_a_gate_says_so() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let addr = listener.local_addr().expect("an address").to_string();
-    drop(listener);
-    icpgate(&["status", "--admin", &addr]).expect(2, &["no gate answers on", "is it running?"]);
-    let (addr, asked) = admin("HTTP/1.1 401 Unauthorized\r\n\r\n{\"error\":\"no token\"}");
-    icpgate(&["status", "--admin", &addr]).expect(2, &["refuses the token", "admin.token-file"]);
-    drop(asked.join());
-}
-
-/// Long enough for any start or stop on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A running gate with the lines of its log.
-struct Gate {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Gate {
-    fn start(site: &Site) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_icpgate"));
-        command.args(["serve", "--config", "icpgate.toml"]).current_dir(site.directory.path()).env_remove("RUST_LOG");
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
-        let log = BufReader::new(child.stderr.take().expect("its log"));
-        let (sender, lines) = channel();
-        std::thread::spawn(move || log.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Self { child, lines }
-    }
-
-    /// The address in the log line that holds `text`.
-    fn addr(&self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left).unwrap_or_else(|error| panic!("no line with {text:?}: {error}"));
-            if let Some((_, rest)) = line.split_once(text) {
-                return rest.split([',', ':']).take(2).collect::<Vec<_>>().join(":").trim().to_owned();
-            }
-        }
-    }
-
-    /// The exit status, once it ends by itself.
-    fn end(mut self) -> i32 {
-        let deadline = Instant::now() + PATIENCE;
-        // The log ends when the process does.
-        while self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
-        self.child.wait().expect("it ends").code().expect("an exit status")
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        // Already ended in good order, or the test failed: either way there is nothing more to tell.
-        let _ = self.child.kill();
-    }
-}
-
-const GOOD: &str = "domain,site_no,access\na.cn,京ICP备2021000001号-1,self\n";
-
-#[test]
-fn a_gate_is_started_asked_reloaded_and_drained_by_commands() {
-    let site = Site::new("rows.csv", GOOD, &format!("{DNS}[admin]\nlisten = \"127.0.0.1:0\"\n"));
-    let gate = Gate::start(&site);
-    let admin = gate.addr("admin listens on ");
-    site.run(&["status", "--admin", &admin]).expect(0, &["ready, mode enforce", "generation 1, 1 rows", "127.0.0.1:"]);
-    assert_eq!(site.run(&["status", "--json", "--admin", &admin]).json()["ready"], true);
-    let more = "domain,site_no,access\na.cn,京ICP备2021000001号-1,self\nb.cn,京ICP备2021000002号-1,self\n";
-    std::fs::write(site.directory.path().join("rows.csv"), more).expect("writes");
-    site.run(&["reload", "--admin", &admin]).expect(0, &["registry: "]);
-    site.run(&["status", "--admin", &admin]).expect(0, &["generation 2, 2 rows"]);
-    std::fs::write(site.directory.path().join("rows.csv"), GOOD).expect("writes");
-    site.run(&["reload", "--admin", &admin]).expect(1, &["registry: refused", "max-shrink-percent"]);
-    site.run(&["reload", "--accept-shrink", "--admin", &admin]).expect(0, &["registry: generation 3"]);
-    site.run(&["drain", "--admin", &admin]).expect(0, &["draining"]);
-    assert_eq!(gate.end(), 0);
-}
-
-#[test]
-fn a_taken_port_ends_with_status_3_and_its_holder() {
-    let taken = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    let port = taken.local_addr().expect("an address").port();
-    let site = Site::new("rows.csv", GOOD, &format!("[dns]\nlisten = [\"127.0.0.1:{port}\"]\n"));
-    let pid = format!("pid {}", std::process::id());
-    site.run(&["serve"]).expect(3, &[&format!("127.0.0.1:{port}"), &pid]);
-}
-
-#[test]
-fn a_missing_registry_ends_with_status_2_and_advice() {
-    let site = Site::new("rows.csv", GOOD, DNS);
-    std::fs::remove_file(site.directory.path().join("rows.csv")).expect("removes");
-    site.run(&["serve"]).expect(2, &["registry", "rows.csv", "policy.on-missing-registry"]);
 }
 
 //--- Usage -----------------------------------------------------------------------------------------------------------

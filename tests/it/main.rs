@@ -1,6 +1,7 @@
 //! The integration binary: one program, so that the crate is linked once.
 
 mod cli;
+mod cli_gate;
 mod config;
 mod dns_bypass;
 mod dns_properties;

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ops::{FaultSettings, JournalWhat};
 use crate::policy::Rules;
-use crate::{ranges, registry};
+use crate::ranges;
+use crate::registry;
 pub use choices::{Encoding, Expired, ForeignMainland, IpSite, Missing, MixedAnswer, Mode, Outcome, UpstreamDown};
 pub use dns::DnsSpec;
 pub use http::HttpSpec;

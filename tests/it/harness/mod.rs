@@ -6,5 +6,6 @@ pub mod dns;
 pub mod fixture;
 pub mod golden;
 pub mod http;
+pub mod program;
 pub mod shared;
 pub mod upstream;
