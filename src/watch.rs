@@ -9,20 +9,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// Quiet time after the last event before a look: an editor's write is a burst of events.
+/// Quiet time after the last event before a look, unless the event says that the write is over: an editor's write is a
+/// burst of events.
 const QUIET: Duration = Duration::from_millis(30);
 /// Longest time a stream of events can put a look off.
 const QUIET_MAX: Duration = Duration::from_millis(200);
+
+/// Why a look is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Something happened in a watched directory.
+    Event,
+    /// Nothing did for a while, as far as the watch can tell.
+    Poll,
+}
 
 /// A watch on the directories of some paths.
 pub struct Watch {
     paths: Vec<PathBuf>,
     poll: Duration,
     changed: Arc<Notify>,
+    finished: Arc<Notify>,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
 }
@@ -30,36 +42,54 @@ pub struct Watch {
 impl Watch {
     /// Begins to watch; `poll` is the time after which a look is due without any event.
     pub fn new(paths: &[PathBuf], poll: Duration) -> Self {
-        let changed = Arc::new(Notify::new());
-        let signal = changed.clone();
-        // Reading a file is an event too, on some systems; it changes nothing.
+        let (changed, finished) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (on_change, on_finish) = (changed.clone(), finished.clone());
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| event.kind.is_access()) {
-                return;
+            match event.map(|event| event.kind) {
+                // A writer closed the file, or a whole file took the name: there is nothing to wait for.
+                Ok(
+                    EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Modify(ModifyKind::Name(_)),
+                ) => {
+                    on_finish.notify_one();
+                }
+                // Reading a file is an event too, on some systems; it changes nothing.
+                Ok(EventKind::Access(_)) => {}
+                Ok(_) | Err(_) => on_change.notify_one(),
             }
-            signal.notify_one();
         });
         let watcher = watcher.map_err(|error| tracing::warn!(%error, "cannot watch for changes, polling only")).ok();
-        let mut res = Self { paths: paths.to_vec(), poll, changed, watcher, watched: BTreeSet::new() };
+        let mut res = Self { paths: paths.to_vec(), poll, changed, finished, watcher, watched: BTreeSet::new() };
         res.watch_directories();
         res
     }
 
     /// Returns when something may have changed or the poll is due.
-    pub async fn changed(&mut self) {
-        let polled = tokio::time::timeout(self.poll, self.changed.notified()).await.is_err();
-        if !polled {
-            let begun = Instant::now();
-            while Instant::now() < begun + QUIET_MAX {
-                let quiet = sleep_until(Instant::now() + QUIET);
-                tokio::select! {
-                    () = quiet => break,
-                    () = self.changed.notified() => {}
-                }
+    pub async fn changed(&mut self) -> Cause {
+        let events = async {
+            tokio::select! {
+                () = self.finished.notified() => {}
+                () = self.changed.notified() => self.wait_for_quiet().await,
             }
-        }
+        };
+        let cause = match tokio::time::timeout(self.poll, events).await {
+            Ok(()) => Cause::Event,
+            Err(_) => Cause::Poll,
+        };
         // Symlinks may lead elsewhere now, directories may be new.
         self.watch_directories();
+        cause
+    }
+
+    async fn wait_for_quiet(&self) {
+        let begun = Instant::now();
+        while Instant::now() < begun + QUIET_MAX {
+            let quiet = sleep_until(Instant::now() + QUIET);
+            tokio::select! {
+                () = quiet => return,
+                () = self.finished.notified() => return,
+                () = self.changed.notified() => {}
+            }
+        }
     }
 
     fn watch_directories(&mut self) {

@@ -12,7 +12,7 @@ use super::text::Text;
 use super::{Common, Status, check, data};
 use crate::model::DomainName;
 use crate::registry::diff::{Change, diff};
-use crate::registry::{Filing, Loaded, Settings, load_paths};
+use crate::registry::{Filing, Loaded, Settings, Snapshot, load_paths};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -150,10 +150,10 @@ fn lookup(loaded: &Loaded, arguments: &LookupArguments) -> anyhow::Result<Status
         let Ok(parsed) = DomainName::from_text(name) else { bail!("{name:?} is not a host name") };
         let snapshot = &loaded.snapshot;
         let domain = snapshot.suffixes().registrable(parsed.as_ref());
-        let row = domain.and_then(|domain| snapshot.find(domain)).map(|id| snapshot.row(id));
+        let row = domain.and_then(|domain| snapshot.find(domain)).map(|id| snapshot.filing(id));
         match (domain, row) {
-            (Some(_), Some(row)) if arguments.json => rows.push(row_json(row)),
-            (Some(_), Some(row)) => print_row(row, &mut text),
+            (Some(_), Some(row)) if arguments.json => rows.push(row_json(&row)),
+            (Some(_), Some(row)) => print_row(&row, &mut text),
             (Some(domain), None) => {
                 status = Status::Findings;
                 text.line(format_args!("{domain}: no row; every name at or below it is unfiled"));
@@ -238,30 +238,59 @@ fn stat(loaded: &Loaded, provider: &str) -> anyhow::Result<Status> {
     for (status, count) in snapshot.rows_by_status() {
         text.line(format_args!("  {:<12} {count}", status.label()));
     }
-    let active = || snapshot.rows().filter(|row| row.status == crate::model::Status::Active);
-    let here = active().filter(|row| row.access.iter().any(|id| id == provider)).count();
-    let shell = active().filter(|row| row.access.is_empty()).count();
+    let tally = Tally::of(snapshot, provider);
     text.line(text.strong("active rows"));
-    text.line(format_args!("  {:<12} {here}", "here"));
-    text.line(format_args!("  {:<12} {}", "elsewhere", active().count() - here - shell));
-    text.line(format_args!("  {:<12} {shell}", "shell (空壳)"));
-    top("access provider", active().flat_map(|row| row.access.iter().map(String::as_str)), &mut text);
-    top("province", active().filter_map(|row| row.province.as_deref()), &mut text);
-    let suffixes: Vec<String> =
-        snapshot.rows().filter_map(|row| row.domain.as_ref().parent()).map(|suffix| suffix.to_unicode()).collect();
-    top("suffix", suffixes.iter().map(String::as_str), &mut text);
+    text.line(format_args!("  {:<12} {}", "here", tally.here));
+    text.line(format_args!("  {:<12} {}", "elsewhere", tally.active - tally.here - tally.shell));
+    text.line(format_args!("  {:<12} {}", "shell (空壳)", tally.shell));
+    top("access provider", &tally.access, &mut text);
+    top("province", &tally.province, &mut text);
+    top("suffix", &tally.suffix, &mut text);
     text.print()?;
     Ok(Status::Good)
 }
 
+/// What one pass over the rows counts.
+#[derive(Default)]
+struct Tally {
+    active: usize,
+    here: usize,
+    shell: usize,
+    access: BTreeMap<String, usize>,
+    province: BTreeMap<String, usize>,
+    suffix: BTreeMap<String, usize>,
+}
+
+impl Tally {
+    fn of(snapshot: &Snapshot, provider: &str) -> Self {
+        let mut res = Self::default();
+        for row in snapshot.rows() {
+            if let Some(suffix) = row.domain.as_ref().parent() {
+                *res.suffix.entry(suffix.to_unicode()).or_default() += 1;
+            }
+            if row.status != crate::model::Status::Active {
+                continue;
+            }
+            res.active += 1;
+            res.here += usize::from(row.access.iter().any(|id| id == provider));
+            res.shell += usize::from(row.access.is_empty());
+            for id in row.access {
+                *res.access.entry(id).or_default() += 1;
+            }
+            if let Some(province) = row.province {
+                *res.province.entry(province).or_default() += 1;
+            }
+        }
+        res
+    }
+}
+
 /// The most frequent values with their counts.
-fn top<'a>(heading: &str, values: impl Iterator<Item = &'a str>, text: &mut Text) {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    values.for_each(|value| *counts.entry(value).or_default() += 1);
+fn top(heading: &str, counts: &BTreeMap<String, usize>, text: &mut Text) {
     if counts.is_empty() {
         return;
     }
-    let mut sorted: Vec<_> = counts.into_iter().collect();
+    let mut sorted: Vec<_> = counts.iter().collect();
     sorted.sort_by_key(|&(value, count)| (std::cmp::Reverse(count), value));
     text.line(text.strong(heading));
     for (value, count) in sorted.iter().take(TOP_SHOWN) {

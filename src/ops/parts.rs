@@ -76,7 +76,7 @@ impl Part {
                 () = drain.reached(Phase::Draining) => return,
                 // What changed before the watch began is seen by a look at once.
                 () = std::future::ready(()), if is_first => is_first = false,
-                () = watch.changed(), if !paths.is_empty() => {}
+                _ = watch.changed(), if !paths.is_empty() => {}
                 asked = requests.recv() => match asked {
                     Some(asked) => request = Some(asked),
                     None => return,

@@ -14,7 +14,6 @@ use super::source::Kind;
 use super::special::special_reason;
 use super::table::{CnameRow, TagRow};
 use crate::model::{DomainName, OriginSide, Product, Region};
-use crate::registry::parse::{ends_inside_quotes, line_of_record};
 use crate::registry::{Issue, Severity};
 
 /// Octets of one row: an address block and five short cells.
@@ -421,4 +420,19 @@ fn known_regions() -> String {
 /// The spellings a product may have.
 fn known_products() -> String {
     Product::ALL.map(|(_, name)| name).join(", ")
+}
+
+/// The line a record begins on; the reader counts comments and blank lines before it as its own.
+fn line_of_record(text: &str, at: &csv::Position) -> u32 {
+    let start = usize::try_from(at.byte()).unwrap_or(usize::MAX);
+    let skipped = text.get(start..).unwrap_or("").split_inclusive('\n').take_while(|line| {
+        let line = line.trim_end();
+        line.is_empty() || line.starts_with('#')
+    });
+    u32::try_from(at.line()).unwrap_or(u32::MAX).saturating_add(u32::try_from(skipped.count()).unwrap_or(u32::MAX))
+}
+
+/// True when a quote opened in the last line is never closed, so that the last record swallowed the end.
+fn ends_inside_quotes(text: &str) -> bool {
+    !text.ends_with('\n') && text.rsplit('\n').next().is_some_and(|last| last.matches('"').count() % 2 == 1)
 }

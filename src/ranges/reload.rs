@@ -23,7 +23,7 @@ pub async fn run(
         let mut request = None;
         tokio::select! {
             () = drain.reached(Phase::Draining) => return,
-            () = watch.changed() => {}
+            _ = watch.changed() => {}
             asked = requests.recv() => match asked {
                 Some(asked) => request = Some(asked),
                 None => return,

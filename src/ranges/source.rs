@@ -4,8 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Settings;
-use crate::registry::settings::Encoding;
-use crate::registry::source::{SourceError, decode, decompress_within, read_file_within};
+use crate::registry::source::{SourceError, read_file_within, unpack_within, utf8_marked};
 
 /// Octets of one range file as it lies on disk: a whole routing table in text is a third of it.
 pub const FILE_OCTETS_MAX: u64 = 64 << 20;
@@ -94,5 +93,5 @@ pub fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
 
 /// Decompresses by the name's suffix and decodes as UTF-8, with or without a byte-order mark.
 pub fn text_of(name: &str, octets: Vec<u8>) -> Result<String, SourceError> {
-    decode(decompress_within(name, octets, TEXT_OCTETS_MAX)?, Encoding::Utf8)
+    utf8_marked(unpack_within(name, octets, TEXT_OCTETS_MAX)?)
 }

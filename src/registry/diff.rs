@@ -1,8 +1,7 @@
 //! What a new snapshot changes: who comes, who goes, whose verdicts may turn.
 
-use std::cmp::Ordering;
-
-use super::{Filing, Snapshot};
+use super::snapshot::Table;
+use super::{Filing, FilingId, Snapshot};
 use crate::model::DomainName;
 
 /// One domain that differs.
@@ -16,10 +15,13 @@ pub enum Change {
     Removed(DomainName),
 }
 
-/// The difference of two snapshots, in order of names.
+/// Domains that a [`Diff`] names; more are counted only. A whole table replaced is millions, which nobody reads.
+pub const CHANGES_MAX: usize = 10_000;
+
+/// The difference of two snapshots.
 #[derive(Clone, Debug, Default)]
 pub struct Diff {
-    /// Domains that differ.
+    /// Domains that differ, in order of names; at most [`CHANGES_MAX`].
     pub changes: Vec<Change>,
     /// How many are new.
     pub added: usize,
@@ -29,31 +31,80 @@ pub struct Diff {
     pub removed: usize,
 }
 
-/// Compares two snapshots. Cost: one pass over both.
+impl Change {
+    /// The domain that differs.
+    pub fn domain(&self) -> &DomainName {
+        match self {
+            Self::Added(domain) | Self::Changed(domain, _) | Self::Removed(domain) => domain,
+        }
+    }
+}
+
+impl Diff {
+    /// Counts a change, and keeps it while there is room.
+    pub fn count(&mut self, change: Change) {
+        match &change {
+            Change::Added(_) => self.added += 1,
+            Change::Changed(..) => self.changed += 1,
+            Change::Removed(_) => self.removed += 1,
+        }
+        if self.changes.len() < CHANGES_MAX {
+            self.changes.push(change);
+        }
+    }
+
+    /// True when nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.added + self.changed + self.removed == 0
+    }
+
+    /// Brings the named domains into order.
+    pub fn sort(&mut self) {
+        self.changes.sort_by(|a, b| a.domain().cmp(b.domain()));
+    }
+}
+
+/// Compares two snapshots. Cost: one look-up a row on either side.
 pub fn diff(old: &Snapshot, new: &Snapshot) -> Diff {
     let mut res = Diff::default();
-    let (mut left, mut right) = (old.rows().peekable(), new.rows().peekable());
-    loop {
-        let order = match (left.peek(), right.peek()) {
-            (None, None) => return res,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(a), Some(b)) => a.domain.cmp(&b.domain),
-        };
-        if order == Ordering::Less {
-            res.removed += 1;
-            res.changes.extend(left.next().map(|row| Change::Removed(row.domain.clone())));
-        } else if order == Ordering::Greater {
-            res.added += 1;
-            res.changes.extend(right.next().map(|row| Change::Added(row.domain.clone())));
-        } else if let (Some(a), Some(b)) = (left.next(), right.next()) {
-            let what = differences(a, b);
-            if !what.is_empty() {
-                res.changed += 1;
-                res.changes.push(Change::Changed(a.domain.clone(), what));
+    each_change(old, new, |change| res.count(change));
+    res.sort();
+    res
+}
+
+/// Calls `visit` with each domain that differs, in no particular order.
+pub fn each_change(old: &Snapshot, new: &Snapshot, mut visit: impl FnMut(Change)) {
+    for id in new.ids() {
+        let entry = new.table().arena.entry(id.position());
+        match old.find(entry.name()) {
+            None => visit(Change::Added(entry.name().to_name())),
+            Some(before) => {
+                if let Some(what) = compare(old, before, new, id) {
+                    visit(Change::Changed(entry.name().to_name(), what));
+                }
             }
         }
     }
+    for id in old.ids() {
+        let name = old.table().arena.entry(id.position()).name();
+        if new.find(name).is_none() {
+            visit(Change::Removed(name.to_name()));
+        }
+    }
+}
+
+/// What differs between two rows of one domain; `None` when nothing does.
+pub fn compare(old: &Snapshot, before: FilingId, new: &Snapshot, now: FilingId) -> Option<Vec<String>> {
+    compare_rows(old.table(), before.position(), new.table(), now.position())
+}
+
+/// As [`compare`], of positions.
+pub(super) fn compare_rows(a: &Table, before: u32, b: &Table, now: u32) -> Option<Vec<String>> {
+    let of_one_dictionary = std::sync::Arc::ptr_eq(&a.dictionary, &b.dictionary);
+    if of_one_dictionary && a.arena.says_the_same(before, &b.arena, now) {
+        return None;
+    }
+    Some(differences(&a.filing(before), &b.filing(now))).filter(|what| !what.is_empty())
 }
 
 fn differences(a: &Filing, b: &Filing) -> Vec<String> {

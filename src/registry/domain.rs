@@ -63,9 +63,14 @@ pub fn clean_domain(suffixes: &SuffixTable, cell: &str) -> Result<CleanDomain, (
     Ok(CleanDomain { domain: domain.to_name(), repairs })
 }
 
+/// True for top-level labels that nobody can hold a name below.
+pub(super) fn is_reserved(top: &[u8]) -> bool {
+    RESERVED.contains(&top)
+}
+
 fn registrable<'a>(suffixes: &SuffixTable, name: NameRef<'a>) -> Result<NameRef<'a>, (&'static str, String)> {
     let last = name.labels().last().unwrap_or_default();
-    if RESERVED.contains(&last) {
+    if is_reserved(last) {
         let label = String::from_utf8_lossy(last);
         return Err(("R1", format!(".{label} is reserved and cannot be filed; expected a registered domain")));
     }

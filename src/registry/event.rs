@@ -2,7 +2,6 @@
 //!
 //! An event that breaks the rules is refused with its line and reason; later events still apply.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Filing;
@@ -179,24 +178,30 @@ fn read_domains(context: RowContext<'_>, value: &serde_json::Value) -> Result<Ve
 
 //--- Applying --------------------------------------------------------------------------------------------------------
 
-/// The rows while events are applied, by domain.
-pub type Rows = HashMap<DomainName, Filing>;
+/// The rows that events are applied to.
+pub trait EventRows {
+    /// The row of a domain.
+    fn row(&self, domain: &DomainName) -> Option<Filing>;
+    /// Every row under a main number, whatever its status, in order of names.
+    fn rows_of_subject(&self, main_number: &str) -> Vec<Filing>;
+    /// Replaces the row of its domain.
+    fn replace(&mut self, row: Filing);
+}
 
-/// Applies the events of one file in order; refused ones become issues.
-pub fn apply_events(rows: &mut Rows, events: &[Event], issues: &mut Vec<Issue>) {
-    let mut last_seq = 0;
+/// Applies events of one file in order; refused ones become issues. `last_seq` is the number of the last one applied.
+pub fn apply_events(rows: &mut dyn EventRows, events: &[Event], last_seq: &mut u64, issues: &mut Vec<Issue>) {
     for event in events {
         if let Some(seq) = event.seq {
-            if seq <= last_seq {
+            if seq <= *last_seq {
                 let message = format!("seq {seq} was applied already or is out of order; the last was {last_seq}");
                 issues.push(Issue::at(Severity::Error, "event", &event.file, event.line, message));
                 continue;
             }
-            if last_seq > 0 && seq > last_seq + 1 {
+            if *last_seq > 0 && seq > *last_seq + 1 {
                 let message = format!("seq jumps from {last_seq} to {seq}; lines may be missing");
                 issues.push(Issue::at(Severity::Warning, "event", &event.file, event.line, message));
             }
-            last_seq = seq;
+            *last_seq = seq;
         }
         if let Err(message) = apply(rows, event) {
             issues.push(Issue::at(Severity::Error, "event", &event.file, event.line, message));
@@ -204,105 +209,113 @@ pub fn apply_events(rows: &mut Rows, events: &[Event], issues: &mut Vec<Issue>) 
     }
 }
 
-fn main_number(site_no: &str) -> String {
+/// The main number of a site number.
+pub fn main_number(site_no: &str) -> String {
     FilingNumber::parse(site_no, i32::MAX).map_or_else(|_| site_no.to_owned(), |(number, _)| number.main().to_owned())
+}
+
+/// The main number a row stands under.
+pub fn subject_of(filing: &Filing) -> Option<String> {
+    filing.subject_no.clone().or_else(|| filing.site_no.as_deref().map(main_number))
 }
 
 fn is_filed(filing: &Filing) -> bool {
     filing.status == Status::Active
 }
 
-fn subject_of(filing: &Filing) -> Option<String> {
-    filing.subject_no.clone().or_else(|| filing.site_no.as_deref().map(main_number))
-}
-
-fn apply(rows: &mut Rows, event: &Event) -> Result<(), String> {
+fn apply(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
     match event.kind {
         EventKind::FirstFiling | EventKind::AddSite => file_site(rows, event),
         EventKind::AddAccess => {
             let provider =
                 event.provider.clone().ok_or("provider is missing; expected the id whose access is added")?;
-            let row = filed_row(rows, event)?;
+            let mut row = filed_row(rows, event)?;
             if row.access.contains(&provider) {
                 return Err(format!("{provider} gives access already"));
             }
             row.access.push(provider);
             row.access.sort_unstable();
             row.provisional_access_until = None;
-            place(row, event);
+            place(rows, row, event);
             Ok(())
         }
         EventKind::CancelAccess => {
             let provider = event.provider.as_ref().ok_or("provider is missing; expected the id whose access ends")?;
-            let row = filed_row(rows, event)?;
+            let mut row = filed_row(rows, event)?;
             let before = row.access.len();
             row.access.retain(|id| id != provider);
             if row.access.len() == before {
                 return Err(format!("{provider} gives no access; those that do: {}", row.access.join(", ")));
             }
-            place(row, event);
+            place(rows, row, event);
             Ok(())
         }
         EventKind::Change => change(rows, event),
         EventKind::Claim | EventKind::Import => {
             let account = event.row.as_ref().and_then(|row| row.account.clone());
-            let row = filed_row(rows, event)?;
+            let mut row = filed_row(rows, event)?;
             if account.is_some() {
                 row.account = account;
+                rows.replace(row);
             }
             Ok(())
         }
         EventKind::DeregisterSite => {
-            let site_no = filed_row(rows, event)?.site_no.clone();
-            let domain = event.domain.clone();
-            cancel(rows, event, |filing| {
-                (site_no.is_some() && filing.site_no == site_no) || Some(&filing.domain) == domain.as_ref()
-            });
+            let row = filed_row(rows, event)?;
+            if let Some(site_no) = row.site_no.clone() {
+                cancel(rows, event, &main_number(&site_no), |other| other.site_no.as_ref() == Some(&site_no));
+            }
+            cancel_row(rows, event, row);
             Ok(())
         }
         EventKind::DeregisterSubject => {
-            let found = cancel(rows, event, |filing| subject_of(filing) == event.subject_no);
+            let number = event.subject_no.as_deref().unwrap_or_default();
+            let found = cancel(rows, event, number, |row| subject_of(row).as_deref() == Some(number));
             if found == 0 { Err("no filed site has this main number".to_owned()) } else { Ok(()) }
         }
     }
 }
 
-/// The line an event stands on is where its effect is to be looked up.
-fn place(row: &mut Filing, event: &Event) {
+/// Replaces a row; the line an event stands on is where its effect is to be looked up.
+fn place(rows: &mut dyn EventRows, mut row: Filing, event: &Event) {
     row.file = event.file.clone();
     row.line = event.line;
+    rows.replace(row);
 }
 
-fn filed_row<'a>(rows: &'a mut Rows, event: &Event) -> Result<&'a mut Filing, String> {
+fn filed_row(rows: &dyn EventRows, event: &Event) -> Result<Filing, String> {
     let domain = event.domain.as_ref().ok_or("domain is missing")?;
-    match rows.get_mut(domain) {
-        Some(row) if is_filed(row) => Ok(row),
+    match rows.row(domain) {
+        Some(row) if is_filed(&row) => Ok(row),
         Some(row) => Err(format!("{domain} is {}, not filed", row.status.label())),
         None => Err(format!("{domain} has no filing")),
     }
 }
 
-fn cancel(rows: &mut Rows, event: &Event, matches: impl Fn(&Filing) -> bool) -> usize {
-    let mut count = 0;
-    for row in rows.values_mut().filter(|row| is_filed(row)) {
-        if matches(row) {
-            row.status = Status::Cancelled;
-            place(row, event);
-            count += 1;
-        }
-    }
+/// Cancels the filed rows under a main number that `matches` accepts; gives how many.
+fn cancel(rows: &mut dyn EventRows, event: &Event, main_number: &str, matches: impl Fn(&Filing) -> bool) -> usize {
+    let found: Vec<Filing> =
+        rows.rows_of_subject(main_number).into_iter().filter(|row| is_filed(row) && matches(row)).collect();
+    let count = found.len();
+    found.into_iter().for_each(|row| cancel_row(rows, event, row));
     count
 }
 
+fn cancel_row(rows: &mut dyn EventRows, event: &Event, row: Filing) {
+    place(rows, Filing { status: Status::Cancelled, ..row }, event);
+}
+
 /// 首次备案 and 新增网站: a new site; the first asks for a new subject, the second for a known one.
-fn file_site(rows: &mut Rows, event: &Event) -> Result<(), String> {
+fn file_site(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
     let row = event.row.as_deref().ok_or("the event carries no row")?;
     let site_no = row.site_no.as_deref().ok_or("site_no is missing; a filing succeeds with its number")?;
-    if rows.get(&row.domain).is_some_and(is_filed) {
+    if rows.row(&row.domain).as_ref().is_some_and(is_filed) {
         return Err(format!("{} is filed already", row.domain));
     }
     let subject = main_number(site_no);
-    let mut of_subject = rows.values().filter(|known| is_filed(known) && subject_of(known).as_ref() == Some(&subject));
+    let under_number = rows.rows_of_subject(&subject);
+    let mut of_subject =
+        under_number.iter().filter(|known| is_filed(known) && subject_of(known).as_ref() == Some(&subject));
     if let Some(holder) = of_subject.clone().find(|known| known.site_no.as_deref() == Some(site_no)) {
         return Err(format!("{site_no} is the number of {} already (rule R20)", holder.domain));
     }
@@ -311,16 +324,16 @@ fn file_site(rows: &mut Rows, event: &Event) -> Result<(), String> {
         (EventKind::FirstFiling, true) => Err(format!("{subject} is filed already; expected add-site (新增网站)")),
         (EventKind::AddSite, false) => Err(format!("{subject} is not filed; expected first-filing (首次备案)")),
         _ => {
-            rows.insert(row.domain.clone(), row.clone());
+            rows.replace(row.clone());
             Ok(())
         }
     }
 }
 
 /// 变更备案: attributes change; number and access do not; domains may only stay or go (rule R6d).
-fn change(rows: &mut Rows, event: &Event) -> Result<(), String> {
+fn change(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
     let given = event.row.as_deref().ok_or("the event carries no row")?;
-    let old = filed_row(rows, event)?.clone();
+    let old = filed_row(rows, event)?;
     if event.keys.contains(&"access") && !given.access.is_empty() && given.access != old.access {
         return Err("a change does not touch access; expected add-access or cancel-access".to_owned());
     }
@@ -328,15 +341,9 @@ fn change(rows: &mut Rows, event: &Event) -> Result<(), String> {
         return Err(format!("a change does not touch the number {}", old.site_no.unwrap_or_default()));
     }
     if let Some(domains) = &event.domains {
-        let of_site = |row: &Filing| is_filed(row) && row.site_no.is_some() && row.site_no == old.site_no;
-        if let Some(new) = domains.iter().find(|domain| !rows.get(*domain).is_some_and(of_site)) {
-            return Err(format!(
-                "{new} is not a domain of this site; a change can only keep or delete domains (rule R6d)"
-            ));
-        }
-        cancel(rows, event, |row| of_site(row) && !domains.contains(&row.domain));
+        keep_domains(rows, event, &old, domains)?;
     }
-    let Some(row) = rows.get_mut(&old.domain) else { return Ok(()) };
+    let Some(mut row) = rows.row(&old.domain) else { return Ok(()) };
     for key in &event.keys {
         match *key {
             "subject" => row.subject.clone_from(&given.subject),
@@ -355,6 +362,17 @@ fn change(rows: &mut Rows, event: &Event) -> Result<(), String> {
             _ => {}
         }
     }
-    place(row, event);
+    place(rows, row, event);
+    Ok(())
+}
+
+/// Cancels the domains of a site that a change does not list; it may list no new one.
+fn keep_domains(rows: &mut dyn EventRows, event: &Event, old: &Filing, domains: &[DomainName]) -> Result<(), String> {
+    let of_site = |row: &Filing| is_filed(row) && row.site_no.is_some() && row.site_no == old.site_no;
+    if let Some(new) = domains.iter().find(|domain| !rows.row(domain).as_ref().is_some_and(of_site)) {
+        return Err(format!("{new} is not a domain of this site; a change can only keep or delete domains (rule R6d)"));
+    }
+    let Some(site_no) = &old.site_no else { return Ok(()) };
+    cancel(rows, event, &main_number(site_no), |row| of_site(row) && !domains.contains(&row.domain));
     Ok(())
 }

@@ -28,6 +28,14 @@ impl Severity {
     }
 }
 
+/// Rule ids that reading a file can cite.
+const RULES: [&str; 11] = ["AMB-12", "D-D22", "R1", "R20", "R21", "R22", "R8", "S2", "encoding", "event", "limit"];
+
+/// A rule id read back; what is not known reads as a matter of format.
+pub(super) fn known_rule(text: &str) -> &'static str {
+    RULES.into_iter().find(|rule| *rule == text).unwrap_or("format")
+}
+
 /// One finding. Never stops the rest of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Issue {

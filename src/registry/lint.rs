@@ -3,10 +3,12 @@
 //!
 //! Cost: one pass, a few look-ups a row.
 
-use std::collections::HashMap;
+use std::collections::hash_map::{Entry, RandomState};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::BuildHasher;
 
 use super::issue::{Issue, Severity};
-use super::{Filing, Snapshot};
+use super::{Filing, FilingId, Snapshot};
 use crate::model::{Day, DomainName, FilingNumber, NameRef, Status};
 
 /// The day from which a site has exactly one domain (rule R6a).
@@ -43,38 +45,43 @@ pub fn title(rule: &str) -> &'static str {
     }
 }
 
-/// Checks every row, in order of names.
+/// Checks every row, in the order they were read; then the numbers that several rows share.
 pub fn lint(snapshot: &Snapshot, today: Day) -> Vec<Issue> {
-    let mut linter = Linter::new(today);
-    for row in snapshot.rows().filter(|row| row.status == Status::Active) {
-        linter.row(row);
+    let mut linter = Linter::new(snapshot, today);
+    for id in snapshot.ids().filter(|&id| snapshot.facts(id).status == Status::Active) {
+        linter.row(id, &snapshot.filing(id));
     }
     linter.finish()
 }
 
-/// What is collected on the way over the rows.
+/// What is collected on the way over the rows: texts as hashes, for ten million of them would outweigh the registry.
+/// A hash only leads to a row; what the row says decides.
 struct Linter<'a> {
+    snapshot: &'a Snapshot,
     today: Day,
     one_domain_since: Option<Day>,
     suffixes_since: Option<Day>,
-    suffixes: HashMap<DomainName, ()>,
-    by_site: HashMap<&'a str, Vec<&'a Filing>>,
+    suffixes: HashSet<DomainName>,
+    hasher: RandomState,
+    by_site: Vec<(u64, FilingId)>,
     /// The first row of each main number, account and service code: later ones are held against it.
-    by_subject_no: HashMap<String, &'a Filing>,
-    by_account: HashMap<&'a str, &'a Filing>,
-    by_service_code: HashMap<&'a str, &'a Filing>,
+    by_subject_no: HashMap<u64, FilingId>,
+    by_account: HashMap<u64, FilingId>,
+    by_service_code: HashMap<u64, FilingId>,
     issues: Vec<Issue>,
 }
 
 impl<'a> Linter<'a> {
-    fn new(today: Day) -> Self {
+    fn new(snapshot: &'a Snapshot, today: Day) -> Self {
         let names = SUFFIXES.lines().filter(|line| !line.starts_with('#'));
         Self {
+            snapshot,
             today,
             one_domain_since: Day::parse(ONE_DOMAIN_SINCE).ok(),
             suffixes_since: Day::parse(SUFFIXES_SINCE).ok(),
-            suffixes: names.filter_map(|line| Some((DomainName::from_text(line.trim()).ok()?, ()))).collect(),
-            by_site: HashMap::new(),
+            suffixes: names.filter_map(|line| DomainName::from_text(line.trim()).ok()).collect(),
+            hasher: RandomState::new(),
+            by_site: Vec::new(),
             by_subject_no: HashMap::new(),
             by_account: HashMap::new(),
             by_service_code: HashMap::new(),
@@ -86,20 +93,20 @@ impl<'a> Linter<'a> {
         self.issues.push(Issue::at(severity, rule, &row.file, row.line, message).in_cell(cell.0, 0, cell.1));
     }
 
-    fn row(&mut self, row: &'a Filing) {
+    fn row(&mut self, id: FilingId, row: &Filing) {
         let number = row.site_no.as_deref().and_then(|text| FilingNumber::parse(text, i32::MAX).ok());
         let number = number.map(|(number, _)| number);
         if let Some(site_no) = &row.site_no {
-            self.by_site.entry(site_no).or_default().push(row);
+            self.by_site.push((self.hasher.hash_one(site_no), id));
         }
         self.suffix(row);
         self.state(row);
         self.dates(row);
         if let Some(number) = &number {
             self.province(row, number);
-            self.subject(row, number);
+            self.subject(id, row, number);
         }
-        self.holders(row);
+        self.holders(id, row);
     }
 
     /// Rule R1. A filing older than the list was approved under another one.
@@ -118,7 +125,7 @@ impl<'a> Linter<'a> {
     fn is_approved(&self, suffix: NameRef<'_>) -> bool {
         let mut at = Some(suffix).filter(|name| !name.is_root());
         while let Some(name) = at {
-            if self.suffixes.contains_key(name.wire()) {
+            if self.suffixes.contains(name.wire()) {
                 return true;
             }
             at = name.parent().filter(|name| !name.is_root());
@@ -177,10 +184,13 @@ impl<'a> Linter<'a> {
     }
 
     /// Rule R20: a main number belongs to one subject.
-    fn subject(&mut self, row: &'a Filing, number: &FilingNumber) {
+    fn subject(&mut self, id: FilingId, row: &Filing, number: &FilingNumber) {
         let Some(subject) = row.subject.as_deref() else { return };
-        let first = *self.by_subject_no.entry(number.main().to_owned()).or_insert(row);
-        if first.subject.as_deref().is_some_and(|known| known != subject) {
+        let hash = self.hasher.hash_one(number.main());
+        let Some(first) = first_of(self.snapshot, &mut self.by_subject_no, hash, id) else { return };
+        let known = first.site_no.as_deref().and_then(|text| FilingNumber::parse(text, i32::MAX).ok());
+        let is_same_number = known.is_some_and(|(known, _)| known.main() == number.main());
+        if is_same_number && first.subject.as_deref().is_some_and(|known| known != subject) {
             let message = format!(
                 "{} belongs to {} at {}:{}",
                 number.main(),
@@ -193,18 +203,22 @@ impl<'a> Linter<'a> {
     }
 
     /// Rules R14a and R17.
-    fn holders(&mut self, row: &'a Filing) {
+    fn holders(&mut self, id: FilingId, row: &Filing) {
         if let (Some(account), Some(subject)) = (row.account.as_deref(), row.subject.as_deref()) {
-            let first = *self.by_account.entry(account).or_insert(row);
-            if first.subject.as_deref().is_some_and(|known| known != subject) {
+            let hash = self.hasher.hash_one(account);
+            let first = first_of(self.snapshot, &mut self.by_account, hash, id);
+            let first = first.filter(|first| first.account.as_deref() == Some(account));
+            if let Some(first) = first.filter(|first| first.subject.as_deref().is_some_and(|known| known != subject)) {
                 let message = format!("the account files for another subject at {}:{}", first.file, first.line);
                 self.note(row, Severity::Error, "R14a", ("account", account), message);
             }
         }
         if let Some(code) = row.service_code.as_deref() {
-            let first = *self.by_service_code.entry(code).or_insert(row);
+            let hash = self.hasher.hash_one(code);
+            let first = first_of(self.snapshot, &mut self.by_service_code, hash, id);
+            let first = first.filter(|first| first.service_code.as_deref() == Some(code));
             // The domains of one site share its code.
-            if !std::ptr::eq(first, row) && first.site_no != row.site_no {
+            if let Some(first) = first.filter(|first| first.site_no != row.site_no) {
                 let message = format!("is used by {} at {}:{} already", first.domain, first.file, first.line);
                 self.note(row, Severity::Error, "R17", ("service_code", code), message);
             }
@@ -212,17 +226,23 @@ impl<'a> Linter<'a> {
     }
 
     fn finish(mut self) -> Vec<Issue> {
-        let mut shared: Vec<_> =
-            std::mem::take(&mut self.by_site).into_iter().filter(|(_, rows)| rows.len() > 1).collect();
-        shared.sort_unstable_by_key(|&(site_no, _)| site_no);
-        for (site_no, rows) in shared {
-            self.shared_number(site_no, &rows);
+        let mut by_site = std::mem::take(&mut self.by_site);
+        by_site.sort_unstable();
+        let mut shared: BTreeMap<String, Vec<Filing>> = BTreeMap::new();
+        for rows in by_site.chunk_by(|a, b| a.0 == b.0).filter(|rows| rows.len() > 1) {
+            for &(_, id) in rows {
+                let row = self.snapshot.filing(id);
+                shared.entry(row.site_no.clone().unwrap_or_default()).or_default().push(row);
+            }
+        }
+        for (site_no, rows) in shared.iter().filter(|(_, rows)| rows.len() > 1) {
+            self.shared_number(site_no, rows);
         }
         self.issues
     }
 
     /// Rules R6a and R6b: several domains under one site number.
-    fn shared_number(&mut self, site_no: &str, rows: &[&Filing]) {
+    fn shared_number(&mut self, site_no: &str, rows: &[Filing]) {
         let is_new = rows.iter().any(|row| row.filed_on.is_some() && row.filed_on >= self.one_domain_since);
         let (severity, rule, what) = if is_new {
             (Severity::Error, "R6a", "a site filed since 2019-04-22 has exactly one domain")
@@ -233,6 +253,17 @@ impl<'a> Linter<'a> {
             let message = format!("{what}; also at {}:{}", rows[0].file, rows[0].line);
             self.note(row, severity, rule, ("site_no", site_no), message);
         }
+    }
+}
+
+/// The row that came first under `hash`; `None` when this one does.
+fn first_of(snapshot: &Snapshot, known: &mut HashMap<u64, FilingId>, hash: u64, id: FilingId) -> Option<Filing> {
+    match known.entry(hash) {
+        Entry::Vacant(entry) => {
+            entry.insert(id);
+            None
+        }
+        Entry::Occupied(entry) => Some(snapshot.filing(*entry.get())),
     }
 }
 

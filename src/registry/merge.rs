@@ -5,42 +5,54 @@
 //! allow cannot be taken back. Every contradiction is reported with both places. Changes files come after, by path.
 
 use std::cmp::Reverse;
-use std::collections::hash_map::Entry;
 
 use super::Filing;
-use super::event::Rows;
 use super::issue::{Issue, Severity};
 use crate::model::Status;
 
-/// Merges rows; contradictions become issues at the rows that do not count.
-pub fn merge(filings: Vec<Filing>, issues: &mut Vec<Issue>) -> Rows {
-    let mut res = Rows::with_capacity(filings.len());
-    let mut repeated: std::collections::BTreeMap<_, Vec<Filing>> = std::collections::BTreeMap::new();
-    for filing in filings {
-        match res.entry(filing.domain.clone()) {
-            Entry::Vacant(entry) => drop(entry.insert(filing)),
-            Entry::Occupied(entry) => repeated.entry(entry.key().clone()).or_default().push(filing),
-        }
-    }
-    for (domain, mut rows) in repeated {
-        rows.extend(res.remove(&domain));
-        let chosen = rows.swap_remove(choose(&rows));
-        rows.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
-        for row in rows.iter().filter(|row| !says_the_same(&chosen, row)) {
-            let message = format!("{domain} is also at {}:{}, which counts (域名冲突)", chosen.file, chosen.line);
-            issues.push(Issue::at(Severity::Error, "R21", &row.file, row.line, message));
-        }
-        res.insert(domain, chosen);
-    }
-    res
+/// Which of several rows of one domain counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Its position among the rows.
+    pub at: usize,
+    /// True when some other row says something else.
+    pub is_contested: bool,
 }
 
-/// The row that counts among several of one domain: a function of the set, not of its order.
-fn choose(rows: &[Filing]) -> usize {
-    let latest = rows.iter().map(|row| row.updated_on).max().flatten();
-    let all_dated = rows.iter().all(|row| row.updated_on.is_some());
-    let candidates = rows.iter().enumerate().filter(|(_, row)| !all_dated || row.updated_on == latest);
-    candidates.max_by_key(|(_, row)| strictness(row)).map_or(0, |(i, _)| i)
+/// Chooses among `count` rows, which `row` gives one at a time: a function of the set, not of its order.
+///
+/// Rows are asked for again rather than kept: one domain may have a million.
+pub fn choose(count: usize, row: impl Fn(usize) -> Filing) -> Choice {
+    let mut latest = None;
+    let mut all_dated = true;
+    for i in 0..count {
+        let updated_on = row(i).updated_on;
+        all_dated &= updated_on.is_some();
+        latest = latest.max(updated_on);
+    }
+    let mut chosen: Option<(usize, Filing)> = None;
+    for i in 0..count {
+        let next = row(i);
+        let is_candidate = !all_dated || next.updated_on == latest;
+        if is_candidate && chosen.as_ref().is_none_or(|(_, best)| strictness(&next) > strictness(best)) {
+            chosen = Some((i, next));
+        }
+    }
+    let Some((at, best)) = chosen else { return Choice { at: 0, is_contested: false } };
+    let is_contested = (0..count).any(|i| i != at && !says_the_same(&best, &row(i)));
+    Choice { at, is_contested }
+}
+
+/// Reports the rows that contradict the one that counts, in order of their places.
+pub fn report(rows: &mut [Filing], issues: &mut Vec<Issue>) {
+    let Choice { at, .. } = choose(rows.len(), |i| rows[i].clone());
+    rows.swap(0, at);
+    let Some((chosen, others)) = rows.split_first_mut() else { return };
+    others.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    for row in others.iter().filter(|row| !says_the_same(chosen, row)) {
+        let message = format!("{} is also at {}:{}, which counts (域名冲突)", row.domain, chosen.file, chosen.line);
+        issues.push(Issue::at(Severity::Error, "R21", &row.file, row.line, message));
+    }
 }
 
 /// Greater means stricter; the place breaks ties, so that the order is total.
@@ -81,8 +93,10 @@ mod tests {
 
     fn merged(rows: &[Filing]) -> (u32, usize) {
         let mut issues = Vec::new();
-        let res = merge(rows.to_vec(), &mut issues);
-        (res.values().next().expect("one row").line, issues.len())
+        report(&mut rows.to_vec(), &mut issues);
+        let choice = choose(rows.len(), |i| rows[i].clone());
+        assert_eq!(choice.is_contested, !issues.is_empty());
+        (rows[choice.at].line, issues.len())
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Text to rows and events: CSV, JSON lines, TOML and change lines. A function of its arguments.
+//! Parts of the formats that blocks do not cover: headers, JSON objects, change lines, TOML. Functions of their arguments.
 //!
 //! A bad row is an issue and never stops the rest. What makes the whole file unfit (no header, cut in the middle of a
 //! record, too many rows or bad rows) is a [`FileError`], and then nothing of it counts.
@@ -7,11 +7,12 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-use super::Filing;
+use super::arena::Rows;
+use super::block::{BlockReader, Findings};
 use super::event::{Event, read_event};
 use super::issue::{Issue, Severity};
-use super::row::{Cell, RowContext, canonical_key, nearest_key, read_row};
-use super::source::Format;
+use super::row::{Cell, RowContext, canonical_key, nearest_key};
+use super::split::{Quoting, next_record};
 
 /// Octets of one row.
 pub const ROW_OCTETS_MAX: usize = 64 << 10;
@@ -50,134 +51,52 @@ pub enum FileError {
     TooManyRows,
 }
 
-/// What one file says.
-#[derive(Debug, Default)]
-pub struct ParsedFile {
-    /// Rows of a table.
-    pub filings: Vec<Filing>,
-    /// Events of a changes file, in order.
-    pub events: Vec<Event>,
-    /// Findings.
-    pub issues: Vec<Issue>,
-    /// Rows that do not count.
-    pub bad_rows: usize,
-}
-
-/// Parses one file's text.
-pub fn parse(
-    format: Format,
-    context: RowContext<'_>,
-    text: &str,
-    max_bad_rows: usize,
-) -> Result<ParsedFile, FileError> {
-    let mut res = ParsedFile::default();
-    match format {
-        Format::Changes => parse_changes(context, text, &mut res)?,
-        Format::Csv => parse_csv(context, text, &mut res)?,
-        Format::JsonLines => parse_json_lines(context, text, &mut res)?,
-        Format::Toml => parse_toml(context, text, &mut res)?,
-    }
-    if res.bad_rows > max_bad_rows {
-        let first = res.issues.iter().find(|issue| issue.severity == Severity::Error).map(ToString::to_string);
-        return Err(FileError::TooManyBadRows {
-            found: res.bad_rows,
-            allowed: max_bad_rows,
-            first: first.unwrap_or_default(),
-        });
-    }
-    res.issues.truncate(ISSUES_MAX);
-    Ok(res)
-}
-
-impl ParsedFile {
-    fn row(&mut self, context: RowContext<'_>, line: u32, cells: &[Cell<'_>]) -> Result<(), FileError> {
-        if self.filings.len() >= ROWS_MAX {
-            return Err(FileError::TooManyRows);
-        }
-        match read_row(context, line, cells, &mut self.issues) {
-            Some(filing) => self.filings.push(filing),
-            // An address filed at the authority is no bad row.
-            None if self.issues.last().is_some_and(|issue| issue.severity == Severity::Info) => {}
-            None => self.bad_rows += 1,
-        }
-        Ok(())
-    }
-
-    fn bad(&mut self, context: RowContext<'_>, line: u32, message: impl Into<String>) {
-        self.issues.push(Issue::at(Severity::Error, "format", context.file, line, message));
-        self.bad_rows += 1;
-    }
-}
-
 //--- CSV -------------------------------------------------------------------------------------------------------------
 
-fn parse_csv(context: RowContext<'_>, text: &str, res: &mut ParsedFile) -> Result<(), FileError> {
-    let mut reader = csv::ReaderBuilder::new()
-        .flexible(true)
-        .comment(Some(b'#'))
-        .buffer_capacity(256 << 10)
-        .from_reader(text.as_bytes());
-    let header = reader.headers().map_err(|error| FileError::Header(error.to_string()))?.clone();
-    let columns = read_header(&header)?;
-    let mut record = csv::StringRecord::new();
-    loop {
-        // The reader says where it stands after the last record, not where the next begins: comments lie between.
-        match reader.read_record(&mut record) {
-            Ok(false) => return Ok(()),
-            Ok(true) => {}
-            Err(error) => return Err(FileError::Malformed(error.to_string())),
+/// The header of a CSV and what was read behind it.
+#[derive(Debug)]
+pub struct Header {
+    /// The canonical key of each column; `None` for the operator's own.
+    pub columns: Vec<Option<&'static str>>,
+    /// The header as written.
+    pub text: String,
+    /// The line that follows it.
+    pub next_line: u32,
+    /// What was read and belongs to the rows.
+    pub rest: Vec<u8>,
+}
+
+/// Why there is no header.
+#[derive(Debug)]
+pub enum HeaderError {
+    /// The file is not UTF-8, from this line on.
+    Encoding(usize),
+    /// What stands there is no header.
+    File(FileError),
+}
+
+/// Takes the header, the first record that is neither blank nor a comment, off the start of a file.
+pub fn split_header(mut begun: Vec<u8>) -> Result<Header, HeaderError> {
+    let (mut at, mut next_line) = (0, 1);
+    let mut found = (0, 0);
+    while let Some(record) = next_record(&begun[at..], Quoting::Csv) {
+        let begin = at;
+        at += record.octets;
+        next_line += record.lines;
+        let text = &begun[begin..at];
+        if !text.trim_ascii().is_empty() && !text.starts_with(b"#") {
+            found = (begin, at);
+            break;
         }
-        let line = record.position().map_or(0, |at| line_of_record(text, at));
-        let is_last = reader.position().byte() >= text.len() as u64;
-        if record.len() == 1 && record.get(0).is_some_and(|cell| cell.trim().is_empty()) {
-            continue;
-        }
-        if is_last && (ends_inside_quotes(text) || swallowed_the_end(&record, text)) {
-            return Err(FileError::CutShort { line });
-        }
-        if record.len() != columns.len() {
-            if is_last && !text.ends_with('\n') {
-                return Err(FileError::CutShort { line });
-            }
-            res.bad(context, line, format!("{} fields; expected {} as in the header", record.len(), columns.len()));
-            continue;
-        }
-        if record.as_slice().len() > ROW_OCTETS_MAX {
-            res.bad(context, line, format!("row is longer than {ROW_OCTETS_MAX} octets"));
-            continue;
-        }
-        let cells: Vec<Cell<'_>> = columns
-            .iter()
-            .zip(record.iter())
-            .enumerate()
-            .filter_map(|(i, (key, text))| {
-                let column = u32::try_from(i + 1).unwrap_or(u32::MAX);
-                key.map(|key| Cell { key, text: Cow::Borrowed(text), column })
-            })
-            .collect();
-        res.row(context, line, &cells)?;
     }
-}
-
-/// The line a record begins on; the reader counts comments and blank lines before it as its own.
-pub(crate) fn line_of_record(text: &str, at: &csv::Position) -> u32 {
-    let start = usize::try_from(at.byte()).unwrap_or(usize::MAX);
-    let skipped = text.get(start..).unwrap_or("").split_inclusive('\n').take_while(|line| {
-        let line = line.trim_end();
-        line.is_empty() || line.starts_with('#')
-    });
-    u32::try_from(at.line()).unwrap_or(u32::MAX).saturating_add(u32::try_from(skipped.count()).unwrap_or(u32::MAX))
-}
-
-/// True when a quote opened in the last line is never closed, so that the last record swallowed the end.
-pub(crate) fn ends_inside_quotes(text: &str) -> bool {
-    !text.ends_with('\n') && text.rsplit('\n').next().is_some_and(|last| last.matches('"').count() % 2 == 1)
-}
-
-/// True when the last cell runs to the end of the text, its final line break included: only an open quote does that.
-fn swallowed_the_end(record: &csv::StringRecord, text: &str) -> bool {
-    let closed = text.trim_end_matches(['\r', '\n']).ends_with('"');
-    text.ends_with('\n') && !closed && record.iter().next_back().is_some_and(|cell| cell.ends_with('\n'))
+    let text = std::str::from_utf8(&begun[found.0..found.1])
+        .map_err(|error| HeaderError::Encoding(super::source::line_count(&begun[..found.0 + error.valid_up_to()])))?;
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let header = reader.records().next().transpose().map_err(|error| FileError::Header(error.to_string()));
+    let columns = header.and_then(|header| read_header(&header.unwrap_or_default())).map_err(HeaderError::File)?;
+    let text = text.to_owned();
+    let rest = begun.split_off(at);
+    Ok(Header { columns, text, next_line, rest })
 }
 
 /// The canonical key of each column; `None` for `x_` columns, which are the operator's own.
@@ -213,46 +132,6 @@ fn read_header(header: &csv::StringRecord) -> Result<Vec<Option<&'static str>>, 
 
 //--- JSON lines ------------------------------------------------------------------------------------------------------
 
-/// Calls `visit` with each non-empty line, its number, and whether a line feed ends it.
-fn each_line(text: &str, mut visit: impl FnMut(u32, &str, bool) -> Result<(), FileError>) -> Result<(), FileError> {
-    for (i, line) in text.split_inclusive('\n').enumerate() {
-        let is_whole = line.ends_with('\n');
-        let trimmed = line.trim();
-        if !trimmed.is_empty() {
-            visit(u32::try_from(i + 1).unwrap_or(u32::MAX), trimmed, is_whole)?;
-        }
-    }
-    Ok(())
-}
-
-fn parse_json_lines(context: RowContext<'_>, text: &str, res: &mut ParsedFile) -> Result<(), FileError> {
-    each_line(text, |number, line, is_whole| {
-        if line.len() > ROW_OCTETS_MAX {
-            res.bad(context, number, format!("row is longer than {ROW_OCTETS_MAX} octets"));
-            return Ok(());
-        }
-        let object: serde_json::Map<String, serde_json::Value> = match serde_json::from_str(line) {
-            Ok(object) => object,
-            Err(_) if !is_whole => return Err(FileError::CutShort { line: number }),
-            Err(error) => {
-                res.bad(
-                    context,
-                    number,
-                    format!("column {}: {error}; expected one JSON object a line", error.column()),
-                );
-                return Ok(());
-            }
-        };
-        match object_cells(&object, line) {
-            Ok(cells) => res.row(context, number, &cells),
-            Err(message) => {
-                res.bad(context, number, message);
-                Ok(())
-            }
-        }
-    })
-}
-
 /// The cells of a JSON object; lists are joined by `;`.
 pub(super) fn object_cells<'a>(
     object: &'a serde_json::Map<String, serde_json::Value>,
@@ -285,24 +164,51 @@ pub(super) fn object_cells<'a>(
     Ok(res)
 }
 
-fn parse_changes(context: RowContext<'_>, text: &str, res: &mut ParsedFile) -> Result<(), FileError> {
-    each_line(text, |number, line, is_whole| {
-        if !is_whole {
+/// What lines of a changes file say.
+#[derive(Debug, Default)]
+pub struct ParsedChanges {
+    /// In order.
+    pub events: Vec<Event>,
+    /// Findings.
+    pub issues: Vec<Issue>,
+    /// Lines that do not count.
+    pub bad_lines: usize,
+    /// Octets of whole lines; an unfinished last line is left for later.
+    pub whole_octets: usize,
+    /// Whole lines.
+    pub whole_lines: u32,
+}
+
+/// Parses lines of a changes file, of which the first is line `first_line`.
+pub fn parse_changes(context: RowContext<'_>, text: &str, first_line: u32) -> ParsedChanges {
+    let mut res = ParsedChanges::default();
+    for (line, number) in text.split_inclusive('\n').zip(first_line..) {
+        if !line.ends_with('\n') {
             // Appending is not atomic: a line counts once its line feed is there.
-            let message = "the last line has no line feed yet; it is applied when it is whole";
-            res.issues.push(Issue::at(Severity::Info, "event", context.file, number, message));
-            return Ok(());
+            if !line.trim().is_empty() {
+                let message = "the last line has no line feed yet; it is applied when it is whole";
+                res.issues.push(Issue::at(Severity::Info, "event", context.file, number, message));
+            }
+            break;
+        }
+        res.whole_octets += line.len();
+        res.whole_lines += 1;
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
         }
         if line.len() > ROW_OCTETS_MAX {
-            res.bad(context, number, format!("row is longer than {ROW_OCTETS_MAX} octets"));
-            return Ok(());
+            let message = format!("row is longer than {ROW_OCTETS_MAX} octets");
+            res.issues.push(Issue::at(Severity::Error, "format", context.file, number, message));
+            res.bad_lines += 1;
+            continue;
         }
         match read_event(context, number, line, &mut res.issues) {
             Some(event) => res.events.push(event),
-            None => res.bad_rows += 1,
+            None => res.bad_lines += 1,
         }
-        Ok(())
-    })
+    }
+    res
 }
 
 //--- TOML ------------------------------------------------------------------------------------------------------------
@@ -314,22 +220,35 @@ struct TomlFile {
     filing: Vec<toml::Spanned<toml::Table>>,
 }
 
-fn parse_toml(context: RowContext<'_>, text: &str, res: &mut ParsedFile) -> Result<(), FileError> {
+/// Parses a TOML table; rows go to `runs` through `reader`, their lines counted from 0. There is at least one run.
+pub fn parse_toml(reader: &mut BlockReader<'_>, text: &str, runs: &mut Vec<Rows>) -> Result<Findings, FileError> {
+    /// Rows of one run: few enough for a chunk however long they are.
+    const RUN_ROWS_MAX: usize = 1024;
     // serde's message carries line, column and the line itself.
     let file: TomlFile = toml::from_str(text).map_err(|error| FileError::Malformed(error.to_string()))?;
-    let mut after = 0;
+    let mut found = Findings::default();
+    let (mut after, mut lines) = (0, 0);
+    let mut rows = Rows::default();
     for table in &file.filing {
         // The span of an array table may begin at its first key: its header stands before.
         let start = text[after..].find("[[filing]]").map_or(table.span().start, |at| after + at);
-        after = (start + 1).max(table.span().start.min(text.len()));
-        let line = u32::try_from(text[..start].matches('\n').count() + 1).unwrap_or(u32::MAX);
+        lines += text[after.min(start)..start].matches('\n').count();
+        after = start;
+        let line = u32::try_from(lines).unwrap_or(u32::MAX);
         let json = toml_object(table.get_ref());
         match object_cells(&json, "") {
-            Ok(cells) => res.row(context, line, &cells)?,
-            Err(message) => res.bad(context, line, message),
+            Ok(cells) => reader.row(&cells, line, &mut rows, &mut found),
+            Err(message) => reader.bad(line, message, &mut found),
+        }
+        let skipped = (start + 1).max(table.span().start.min(text.len()));
+        lines += text[after..skipped].matches('\n').count();
+        after = skipped;
+        if rows.len() == RUN_ROWS_MAX {
+            runs.push(std::mem::take(&mut rows));
         }
     }
-    Ok(())
+    runs.push(rows);
+    Ok(found)
 }
 
 fn toml_object(table: &toml::Table) -> serde_json::Map<String, serde_json::Value> {

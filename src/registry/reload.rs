@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::Snapshot;
 use super::diff::Diff;
 use super::store::{ReloadOutcome, Shrink, Store};
 use crate::drain::{DrainWatch, Phase};
-use crate::watch::Watch;
+use crate::watch::{Cause, Watch};
 
 /// A reload asked for by hand, with the way to answer.
 pub struct ReloadRequest {
@@ -29,33 +30,97 @@ pub async fn run(
     let mut paths = store.settings().paths.clone();
     paths.extend(store.settings().suffix_list.clone());
     let mut watch = Watch::new(&paths, store.settings().poll);
+    let mut publisher = Publisher { generation: generation(&store), publish };
+    let mut tidying: Option<JoinHandle<()>> = Some(housekeeping(&store));
+    // A state out of the snapshot file was compared by the stamps of files only: their contents are looked at now.
+    let mut verify = store.is_unverified();
     loop {
-        let mut request = None;
+        let (mut request, mut cause) = (None, Cause::Poll);
         tokio::select! {
+            biased;
             () = drain.reached(Phase::Draining) => return,
-            () = watch.changed() => {}
+            () = finished(&mut tidying) => {
+                tidying = None;
+                publisher.publish_latest(&store);
+                continue;
+            }
+            () = std::future::ready(()), if verify => verify = false,
+            found = watch.changed() => cause = found,
             asked = requests.recv() => match asked {
                 Some(asked) => request = Some(asked),
                 None => return,
             },
         }
-        let shrink = request.as_ref().map(|request| request.shrink).unwrap_or_default();
-        let outcome = reload_once(store.clone(), shrink, &publish).await;
+        let shrink = request.as_ref().map(|request| request.shrink);
+        let outcome = reload_once(&store, shrink, cause, &mut publisher).await;
         if let Some(request) = request {
             // Whoever asked may have gone away.
             let _ = request.answer.send(outcome);
         }
+        if tidying.is_none() && store.is_untidy() {
+            tidying = Some(housekeeping(&store));
+        }
     }
 }
 
-async fn reload_once(store: Arc<Store>, shrink: Shrink, publish: &impl Fn(Arc<Snapshot>)) -> Result<String, String> {
+/// Tidies where that is worth it, and writes the snapshot file if it has not this base yet.
+fn housekeeping(store: &Arc<Store>) -> JoinHandle<()> {
+    let store = store.clone();
+    tokio::task::spawn_blocking(move || {
+        store.tidy();
+        if let Err(error) = store.save() {
+            tracing::warn!(%error, "registry snapshot not written");
+        }
+    })
+}
+
+/// Returns when the running housekeeping ends; never without one.
+async fn finished(tidying: &mut Option<JoinHandle<()>>) {
+    match tidying {
+        // A panic in it leaves an untidy state, which is as right as a tidy one.
+        Some(running) => drop(running.await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Hands snapshots on, never an older one after a newer one: reloads and housekeeping end in any order.
+struct Publisher<P> {
+    generation: u64,
+    publish: P,
+}
+
+impl<P: Fn(Arc<Snapshot>)> Publisher<P> {
+    fn publish_latest(&mut self, store: &Store) {
+        let Some(loaded) = store.loaded() else { return };
+        if loaded.snapshot.generation() > self.generation {
+            self.generation = loaded.snapshot.generation();
+            (self.publish)(loaded.snapshot.clone());
+        }
+    }
+}
+
+fn generation(store: &Store) -> u64 {
+    store.loaded().map_or(0, |loaded| loaded.snapshot.generation())
+}
+
+async fn reload_once(
+    store: &Arc<Store>,
+    shrink: Option<Shrink>,
+    cause: Cause,
+    publisher: &mut Publisher<impl Fn(Arc<Snapshot>)>,
+) -> Result<String, String> {
     let was_refused = !store.health().is_empty();
-    let loading = tokio::task::spawn_blocking(move || store.reload(SystemTime::now(), shrink));
+    let loading = store.clone();
+    let loading = tokio::task::spawn_blocking(move || match (shrink, cause) {
+        // The stamps of files tell what an event was about; what no stamp tells the poll finds.
+        (None, Cause::Event) => loading.reload_changed(SystemTime::now()),
+        (shrink, _) => loading.reload(SystemTime::now(), shrink.unwrap_or_default()),
+    });
     let Ok(outcome) = loading.await else { return Err("the load was cut off by an internal error".to_owned()) };
     match outcome {
         ReloadOutcome::Published(snapshot, Diff { added, changed, removed, .. }) => {
             let (generation, rows) = (snapshot.generation(), snapshot.len());
-            publish(snapshot);
+            publisher.publish_latest(store);
             tracing::info!(generation, rows, added, changed, removed, "registry published");
             Ok(format!(
                 "registry: generation {generation}, {rows} rows, {added} added, {changed} changed, {removed} removed"

@@ -245,22 +245,14 @@ impl RowReader<'_, '_> {
     }
 
     fn list(&mut self, cell: &Cell<'_>) -> Vec<String> {
-        let mut res: Vec<String> = Vec::new();
-        for id in cell.text.split([';', '；']).map(str::trim).filter(|id| !id.is_empty()) {
-            if id.chars().any(|c| c.is_whitespace() || c == ',' || c.is_control()) {
-                self.note(
-                    Severity::Error,
-                    "format",
-                    Some(cell),
-                    "a provider id holds no blank or comma; expected ids separated by ;",
-                );
-            } else if !res.iter().any(|known| known == id) {
-                res.push(id.to_owned());
-            }
-        }
-        // A set: its order must not tell rows apart.
-        res.sort_unstable();
-        res
+        let note = |reader: &mut Self| {
+            let message = "a provider id holds no blank or comma; expected ids separated by ;";
+            reader.note(Severity::Error, "format", Some(cell), message);
+        };
+        let mut bad = 0;
+        let res = read_list(&cell.text, |_| bad += 1);
+        (0..bad).for_each(|_| note(self));
+        res.unwrap_or_default()
     }
 
     fn prefixes(&mut self, cell: &Cell<'_>) -> Vec<IpNet> {
@@ -311,6 +303,23 @@ impl RowReader<'_, '_> {
             self.note(Severity::Error, "R20", subject, format!("is not the stem of site_no {site_no}"));
         }
     }
+}
+
+/// The provider ids of an access cell, sorted: a set, whose order must not tell rows apart. Calls `refuse` with each that
+/// cannot be an id; then there is no set.
+pub(super) fn read_list(text: &str, mut refuse: impl FnMut(&str)) -> Result<Vec<String>, ()> {
+    let mut res: Vec<String> = Vec::new();
+    let mut all_are_ids = true;
+    for id in text.split([';', '；']).map(str::trim).filter(|id| !id.is_empty()) {
+        if id.chars().any(|c| c.is_whitespace() || c == ',' || c.is_control()) {
+            all_are_ids = false;
+            refuse(id);
+        } else if !res.iter().any(|known| known == id) {
+            res.push(id.to_owned());
+        }
+    }
+    res.sort_unstable();
+    all_are_ids.then_some(res).ok_or(())
 }
 
 fn is_true(text: &str) -> Option<bool> {

@@ -13,6 +13,16 @@ pub enum Encoding {
     Utf8,
 }
 
+impl Encoding {
+    /// The spelling in the configuration.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Gb18030 => "gb18030",
+            Self::Utf8 => "utf-8",
+        }
+    }
+}
+
 /// What the registry is loaded from and how strictly.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -30,6 +40,8 @@ pub struct Settings {
     pub encoding: Encoding,
     /// Public suffix list; `None` means the compiled-in one.
     pub suffix_list: Option<PathBuf>,
+    /// Where the registry is kept as one file to start from; `None` means nowhere.
+    pub snapshot: Option<PathBuf>,
     /// Compare addresses with the row's `addresses` (`bind_check`).
     pub bind_check: bool,
 }
@@ -45,6 +57,7 @@ impl Settings {
             max_bad_rows: 100,
             encoding: Encoding::Utf8,
             suffix_list: None,
+            snapshot: None,
             bind_check: false,
         }
     }

@@ -109,7 +109,121 @@ impl Format {
     }
 }
 
-/// Reads a file's octets as they lie on disk. A file that changes meanwhile is read again by the next poll.
+/// What tells two states of a file apart without reading it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Octets on disk.
+    pub octets: u64,
+    /// Device and number of the file: another file under the same name has others.
+    pub identity: (u64, u64),
+    /// Nanoseconds since 1970 of the last change of content and of the last change of anything.
+    pub changed: (i128, i128),
+}
+
+impl Stamp {
+    /// The stamp of an open file.
+    pub fn of(file: &File) -> io::Result<Self> {
+        file.metadata().map(|data| Self::read(&data))
+    }
+
+    /// The stamp of the file at `path`.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        std::fs::metadata(path).map(|data| Self::read(&data))
+    }
+
+    #[cfg(unix)]
+    fn read(data: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        Self {
+            octets: data.len(),
+            identity: (data.dev(), data.ino()),
+            changed: (nanos(data.mtime(), data.mtime_nsec()), nanos(data.ctime(), data.ctime_nsec())),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn read(data: &std::fs::Metadata) -> Self {
+        let since = data.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        let nanos = since.map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(i128::MAX));
+        Self { octets: data.len(), identity: (0, 0), changed: (nanos, 0) }
+    }
+
+    /// True when a change right after `now` could leave the stamp as it is: clocks of file systems tick coarsely.
+    pub fn is_fresh(&self, now: std::time::SystemTime) -> bool {
+        /// Coarsest tick of usual file systems, with room.
+        const TICK_NANOS: i128 = 2_000_000_000;
+        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let latest = self.changed.0.max(self.changed.1);
+        i128::try_from(since).unwrap_or(i128::MAX) - latest < TICK_NANOS
+    }
+}
+
+/// An open file as text to be, with its stamp.
+pub struct Opened {
+    /// UTF-8, if what stands in the file is what it should be; the reader of blocks checks.
+    pub reader: Box<dyn Read + Send>,
+    /// Taken after opening.
+    pub stamp: Stamp,
+}
+
+/// Opens a file and whatever unpacks and decodes it. Errors while reading carry a [`SourceError`].
+pub fn open(path: &Path, encoding: Encoding) -> Result<Opened, SourceError> {
+    let file = File::open(path)?;
+    let stamp = Stamp::of(&file)?;
+    if stamp.octets > FILE_OCTETS_MAX {
+        return Err(SourceError::TooLarge(FILE_OCTETS_MAX));
+    }
+    let name = path.to_string_lossy();
+    Ok(Opened { reader: text_reader(&name, Box::new(file), encoding)?, stamp })
+}
+
+/// Unpacks by the name's suffix and decodes; a UTF-8 byte-order mark wins over the setting.
+pub fn text_reader(
+    name: &str,
+    raw: Box<dyn Read + Send>,
+    encoding: Encoding,
+) -> Result<Box<dyn Read + Send>, SourceError> {
+    let raw: Box<dyn Read + Send> = Box::new(Limited { reader: raw, left: FILE_OCTETS_MAX, limit: FILE_OCTETS_MAX });
+    let unpacked: Box<dyn Read + Send> = if name.ends_with(".gz") {
+        Box::new(Unpacking(flate2::read::MultiGzDecoder::new(raw)))
+    } else if name.ends_with(".zst") {
+        Box::new(Unpacking(zstd::stream::read::Decoder::new(raw).map_err(SourceError::Compressed)?))
+    } else {
+        raw
+    };
+    let mut text = Limited { reader: unpacked, left: TEXT_OCTETS_MAX, limit: TEXT_OCTETS_MAX };
+    let mut mark = Vec::new();
+    text.by_ref().take(3).read_to_end(&mut mark).map_err(source_error)?;
+    if mark.starts_with(&[0xff, 0xfe]) || mark.starts_with(&[0xfe, 0xff]) {
+        return Err(SourceError::Encoding { line: 1, expected: "UTF-8 or GB18030 (it is UTF-16)" });
+    }
+    if mark == [0xef, 0xbb, 0xbf] {
+        return Ok(Box::new(text));
+    }
+    let begun = io::Cursor::new(mark).chain(text);
+    Ok(match encoding {
+        Encoding::Utf8 => Box::new(begun),
+        Encoding::Gb18030 => Box::new(Decoding::new(begun)),
+    })
+}
+
+/// What an error of a reader made by [`text_reader`] says.
+pub fn source_error(error: io::Error) -> SourceError {
+    match error.downcast::<SourceError>() {
+        Ok(error) => error,
+        Err(error) => SourceError::Io(error),
+    }
+}
+
+/// Reads the whole of a text; for formats that cannot be read in parts.
+pub fn read_text(mut reader: impl Read) -> Result<String, SourceError> {
+    let mut octets = Vec::new();
+    reader.read_to_end(&mut octets).map_err(source_error)?;
+    utf8(octets)
+}
+
+/// Reads a file's octets as they lie on disk, at most [`FILE_OCTETS_MAX`]: for lists.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
     read_file_within(path, FILE_OCTETS_MAX)
 }
@@ -121,67 +235,125 @@ pub fn read_file_within(path: &Path, octets_max: u64) -> Result<Vec<u8>, SourceE
     if file.metadata()?.len() > octets_max {
         return Err(SourceError::TooLarge(octets_max));
     }
-    read_bounded(file, octets_max).map_err(|error| match error {
-        ReadError::Io(error) => SourceError::Io(error),
-        ReadError::TooLarge => SourceError::TooLarge(octets_max),
-    })
+    read_within(file, octets_max)
 }
 
-/// Decompresses by the name's suffix.
-pub fn decompress(name: &str, octets: Vec<u8>) -> Result<Vec<u8>, SourceError> {
-    decompress_within(name, octets, TEXT_OCTETS_MAX)
-}
-
-/// As [`decompress`], for tables that have their own limit.
-pub fn decompress_within(name: &str, octets: Vec<u8>, octets_max: u64) -> Result<Vec<u8>, SourceError> {
-    let convert = |error: ReadError| match error {
-        ReadError::Io(error) => SourceError::Compressed(error),
-        ReadError::TooLarge => SourceError::TooLarge(octets_max),
-    };
+/// Unpacks the octets of a small table by the name's suffix, to at most `octets_max`.
+pub fn unpack_within(name: &str, octets: Vec<u8>, octets_max: u64) -> Result<Vec<u8>, SourceError> {
     if name.ends_with(".gz") {
-        return read_bounded(flate2::read::MultiGzDecoder::new(&octets[..]), octets_max).map_err(convert);
+        return read_within(Unpacking(flate2::read::MultiGzDecoder::new(&octets[..])), octets_max);
     }
     if name.ends_with(".zst") {
         let decoder = zstd::stream::read::Decoder::new(&octets[..]).map_err(SourceError::Compressed)?;
-        return read_bounded(decoder, octets_max).map_err(convert);
+        return read_within(Unpacking(decoder), octets_max);
     }
     Ok(octets)
 }
 
-/// Decodes to text; a UTF-8 byte-order mark wins over the setting.
-pub fn decode(octets: Vec<u8>, encoding: Encoding) -> Result<String, SourceError> {
+fn read_within(reader: impl Read, octets_max: u64) -> Result<Vec<u8>, SourceError> {
+    let mut res = Vec::new();
+    Limited { reader, left: octets_max, limit: octets_max }.read_to_end(&mut res).map_err(source_error)?;
+    Ok(res)
+}
+
+/// As [`utf8`], with or without a byte-order mark.
+pub fn utf8_marked(octets: Vec<u8>) -> Result<String, SourceError> {
     if octets.starts_with(&[0xff, 0xfe]) || octets.starts_with(&[0xfe, 0xff]) {
-        return Err(SourceError::Encoding { line: 1, expected: "UTF-8 or GB18030 (it is UTF-16)" });
+        return Err(SourceError::Encoding { line: 1, expected: "UTF-8 (it is UTF-16)" });
     }
-    let has_mark = octets.starts_with(&[0xef, 0xbb, 0xbf]);
-    if encoding == Encoding::Utf8 || has_mark {
-        let octets = if has_mark { octets[3..].to_vec() } else { octets };
-        return String::from_utf8(octets).map_err(|error| {
-            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            SourceError::Encoding { line: line_count(good), expected: "UTF-8" }
-        });
-    }
-    let text = GB18030.decode_without_bom_handling_and_without_replacement(&octets);
-    text.map(std::borrow::Cow::into_owned).ok_or_else(|| {
-        let (lossy, _) = GB18030.decode_without_bom_handling(&octets);
-        let good = lossy.split('\u{fffd}').next().unwrap_or("");
-        SourceError::Encoding { line: line_count(good.as_bytes()), expected: "GB18030" }
+    let text = utf8(octets)?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// Octets as text; the error names the line.
+pub fn utf8(octets: Vec<u8>) -> Result<String, SourceError> {
+    String::from_utf8(octets).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        SourceError::Encoding { line: line_count(good), expected: "UTF-8" }
     })
 }
 
-fn line_count(text: &[u8]) -> usize {
-    text.iter().filter(|&&octet| octet == b'\n').count() + 1
+/// The line that follows the last line feed of `text`, from 1.
+pub fn line_count(text: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', text).count() + 1
 }
 
-enum ReadError {
-    Io(io::Error),
-    TooLarge,
+/// Fails once more than `limit` octets were read.
+struct Limited<R> {
+    reader: R,
+    left: u64,
+    limit: u64,
 }
 
-fn read_bounded(reader: impl Read, octets_max: u64) -> Result<Vec<u8>, ReadError> {
-    let mut res = Vec::new();
-    let read = reader.take(octets_max + 1).read_to_end(&mut res).map_err(ReadError::Io)?;
-    if read as u64 > octets_max { Err(ReadError::TooLarge) } else { Ok(res) }
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.left =
+            self.left.checked_sub(count as u64).ok_or_else(|| io::Error::other(SourceError::TooLarge(self.limit)))?;
+        Ok(count)
+    }
+}
+
+/// Names damage of a compressed stream as such.
+struct Unpacking<R>(R);
+
+impl<R: Read> Read for Unpacking<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| match source_error(error) {
+            SourceError::Io(error) => io::Error::other(SourceError::Compressed(error)),
+            other => io::Error::other(other),
+        })
+    }
+}
+
+/// Decodes GB18030 on the way.
+struct Decoding<R> {
+    reader: R,
+    decoder: encoding_rs::Decoder,
+    raw: Vec<u8>,
+    /// Decoded and, from `text_at` on, not yet given out.
+    text: Vec<u8>,
+    text_at: usize,
+    is_done: bool,
+    lines: usize,
+}
+
+impl<R: Read> Decoding<R> {
+    fn new(reader: R) -> Self {
+        let decoder = GB18030.new_decoder_without_bom_handling();
+        Self { reader, decoder, raw: Vec::new(), text: Vec::new(), text_at: 0, is_done: false, lines: 1 }
+    }
+
+    /// Decodes the next octets of the file.
+    fn decode_more(&mut self) -> io::Result<()> {
+        /// Raw octets read at a time.
+        const RAW_OCTETS: u64 = 256 << 10;
+        self.raw.clear();
+        let is_last = self.reader.by_ref().take(RAW_OCTETS).read_to_end(&mut self.raw)? == 0;
+        let room = self.decoder.max_utf8_buffer_length_without_replacement(self.raw.len());
+        self.text.resize(room.unwrap_or(self.raw.len() * 4), 0);
+        let (result, _, written) = self.decoder.decode_to_utf8_without_replacement(&self.raw, &mut self.text, is_last);
+        self.text.truncate(written);
+        self.text_at = 0;
+        self.lines += memchr::memchr_iter(b'\n', &self.text).count();
+        self.is_done = is_last;
+        match result {
+            encoding_rs::DecoderResult::InputEmpty => Ok(()),
+            _ => Err(io::Error::other(SourceError::Encoding { line: self.lines, expected: "GB18030" })),
+        }
+    }
+}
+
+impl<R: Read> Read for Decoding<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.text_at == self.text.len() && !self.is_done {
+            self.decode_more()?;
+        }
+        let count = buffer.len().min(self.text.len() - self.text_at);
+        buffer[..count].copy_from_slice(&self.text[self.text_at..self.text_at + count]);
+        self.text_at += count;
+        Ok(count)
+    }
 }
 
 #[cfg(test)]
@@ -198,20 +370,27 @@ mod tests {
         assert_eq!(Format::of(".csv"), None);
     }
 
+    fn decoded(name: &str, octets: &[u8], encoding: Encoding) -> Result<String, SourceError> {
+        read_text(text_reader(name, Box::new(io::Cursor::new(octets.to_vec())), encoding)?)
+    }
+
     #[test]
     fn encodings_are_told_apart() {
-        let gb = GB18030.encode("域名").0.into_owned();
-        assert_eq!(decode(gb.clone(), Encoding::Gb18030).expect("GB18030"), "域名");
-        assert!(matches!(decode(gb, Encoding::Utf8), Err(SourceError::Encoding { line: 1, .. })));
-        let marked = "\u{feff}域名".as_bytes().to_vec();
-        assert_eq!(decode(marked, Encoding::Gb18030).expect("a byte-order mark wins"), "域名");
-        assert!(decode(b"ok\n\xff\xfe".to_vec(), Encoding::Gb18030).is_err());
+        let long = "域名\n".repeat(100_000);
+        let gb = GB18030.encode(&long).0.into_owned();
+        assert!(decoded("a.csv", &gb, Encoding::Gb18030).expect("GB18030") == long);
+        assert!(matches!(decoded("a.csv", &gb, Encoding::Utf8), Err(SourceError::Encoding { line: 1, .. })));
+        let marked = "\u{feff}域名".as_bytes();
+        assert_eq!(decoded("a.csv", marked, Encoding::Gb18030).expect("a byte-order mark wins"), "域名");
+        let bad = decoded("a.csv", b"ok\n\xff\xfe", Encoding::Gb18030);
+        assert!(matches!(bad, Err(SourceError::Encoding { line: 2, .. })), "{bad:?}");
     }
 
     #[test]
     fn cut_streams_are_errors() {
         let whole = zstd::encode_all(&b"domain,access\n"[..], 1).expect("encodes");
-        assert!(matches!(decompress("a.csv.zst", whole[..whole.len() - 3].to_vec()), Err(SourceError::Compressed(_))));
-        assert_eq!(decompress("a.csv.zst", whole).expect("whole"), b"domain,access\n");
+        let cut = decoded("a.csv.zst", &whole[..whole.len() - 3], Encoding::Utf8);
+        assert!(matches!(cut, Err(SourceError::Compressed(_))), "{cut:?}");
+        assert_eq!(decoded("a.csv.zst", &whole, Encoding::Utf8).expect("whole"), "domain,access\n");
     }
 }

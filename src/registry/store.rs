@@ -13,14 +13,15 @@ use std::time::{Instant, SystemTime};
 use siphasher::sip::SipHasher13;
 use thiserror::Error;
 
+use super::arena::ArenaFull;
 use super::counters::Counters;
-use super::diff::{Diff, diff};
-use super::event::apply_events;
+use super::diff::Diff;
+use super::files::{Content, Draft, FileChange, FileReader, FileState, Look, Text, format_of};
 use super::issue::{Issue, Severity};
-use super::merge::merge;
-use super::parse::{ParsedFile, parse};
-use super::row::RowContext;
-use super::source::{self, Format};
+use super::parse::ParsedChanges;
+use super::saved::{self, Circumstances, SavedError};
+use super::source::{self, Stamp};
+use super::state::{NewEvents, Plan, State};
 use super::{Settings, Snapshot};
 use crate::model::{Day, SuffixTable};
 
@@ -58,7 +59,7 @@ pub struct Loaded {
     pub issues: Arc<Vec<Issue>>,
     /// Files read.
     pub files: Vec<FileSummary>,
-    /// Digest over paths and contents: nodes with equal digests judge alike.
+    /// Over what verdicts read of every row: nodes with equal digests judge alike.
     pub digest: u64,
     /// When it was loaded.
     pub loaded_at: SystemTime,
@@ -85,26 +86,32 @@ pub enum ReloadOutcome {
     Unchanged,
 }
 
-/// Hash and content of a file parsed before.
-struct Cached {
-    hash: u64,
-    octets: u64,
-    parsed: Arc<ParsedFile>,
-}
-
 #[derive(Default)]
-struct State {
-    files: BTreeMap<PathBuf, Cached>,
+struct Inner {
+    state: State,
     suffix_hash: u64,
     suffixes: Option<Arc<SuffixTable>>,
+    year: i32,
     loaded: Option<Arc<Loaded>>,
     health: Vec<String>,
+    /// True while what is there came out of the snapshot file and no content was compared yet.
+    is_unverified: bool,
+    /// The generation the snapshot file has.
+    saved_generation: u64,
+}
+
+impl Inner {
+    fn take_suffixes(&mut self, suffixes: &Suffixes, year: i32) {
+        self.suffixes = Some(suffixes.0.clone());
+        self.suffix_hash = suffixes.1;
+        self.year = year;
+    }
 }
 
 /// See the module's text. One store a process; cheap calls take a short lock, loads hold it throughout.
 pub struct Store {
     settings: Settings,
-    state: Mutex<State>,
+    inner: Mutex<Inner>,
     health: Mutex<Vec<String>>,
     loaded: Mutex<Option<Arc<Loaded>>>,
     counters: Arc<Counters>,
@@ -115,7 +122,7 @@ impl Store {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            state: Mutex::default(),
+            inner: Mutex::default(),
             health: Mutex::default(),
             loaded: Mutex::default(),
             counters: Arc::default(),
@@ -142,42 +149,239 @@ impl Store {
         lock(&self.health).clone()
     }
 
-    /// Loads or reloads. Blocks on file reads and parsing: callers on a runtime use a blocking thread.
+    /// Loads or reloads, comparing every file's content. Blocks on file reads and parsing: callers on a runtime use a
+    /// blocking thread.
     pub fn reload(&self, now: SystemTime, shrink: Shrink) -> ReloadOutcome {
+        self.reload_as(now, shrink, Look::Content)
+    }
+
+    /// As [`Store::reload`], after an event: files whose stamp is as it was are not read.
+    pub fn reload_changed(&self, now: SystemTime) -> ReloadOutcome {
+        self.reload_as(now, Shrink::Refuse, Look::Stamp)
+    }
+
+    fn reload_as(&self, now: SystemTime, shrink: Shrink, look: Look) -> ReloadOutcome {
         let begun = Instant::now();
-        let mut state = lock(&self.state);
-        let outcome = match self.attempt(&mut state, now, shrink) {
+        let mut inner = lock(&self.inner);
+        let outcome = match self.attempt(&mut inner, now, shrink, look) {
             Ok(Some((loaded, diff))) => {
                 let snapshot = loaded.snapshot.clone();
                 self.counters.published(&loaded, begun.elapsed());
                 *lock(&self.loaded) = Some(loaded.clone());
-                state.loaded = Some(loaded);
-                state.health.clear();
+                inner.loaded = Some(loaded);
+                inner.health.clear();
                 ReloadOutcome::Published(snapshot, diff)
             }
             Ok(None) => {
                 self.counters.unchanged.increment();
-                state.health.clear();
+                inner.health.clear();
                 ReloadOutcome::Unchanged
             }
             Err(error) => {
                 self.counters.refused.increment();
-                state.health.clone_from(&error.reasons);
+                inner.health.clone_from(&error.reasons);
                 ReloadOutcome::Refused(error)
             }
         };
-        lock(&self.health).clone_from(&state.health);
+        lock(&self.health).clone_from(&inner.health);
         outcome
+    }
+
+    /// True when the state came out of the snapshot file and no file's content was compared with it yet.
+    pub fn is_unverified(&self) -> bool {
+        lock(&self.inner).is_unverified
+    }
+
+    /// True when [`Store::tidy`] is worth its cost.
+    pub fn is_untidy(&self) -> bool {
+        lock(&self.inner).state.is_untidy()
+    }
+
+    /// Puts the overlay into a new base and writes worn chunks anew, when that is worth it; gives the new snapshot.
+    ///
+    /// Nothing it shows differs. Blocks for seconds in a large registry, most of them without holding up reloads.
+    pub fn tidy(&self) -> Option<Arc<Snapshot>> {
+        self.tidy_if(State::is_untidy)
+    }
+
+    /// As [`Store::tidy`], worth it or not.
+    pub fn tidy_always(&self) -> Option<Arc<Snapshot>> {
+        self.tidy_if(|_| true)
+    }
+
+    fn tidy_if(&self, is_worth_it: impl Fn(&State) -> bool) -> Option<Arc<Snapshot>> {
+        /// Attempts beside the reloads; then the reloads wait.
+        const ATTEMPTS: usize = 2;
+        for attempt in 0..=ATTEMPTS {
+            let waits = attempt == ATTEMPTS;
+            let mut inner = lock(&self.inner);
+            let before = inner.loaded.clone()?;
+            if !is_worth_it(&inner.state) {
+                return None;
+            }
+            let tidied = if waits {
+                inner.state.tidied()
+            } else {
+                let state = inner.state.clone();
+                drop(inner);
+                let tidied = state.tidied();
+                drop(state);
+                inner = lock(&self.inner);
+                tidied
+            };
+            let is_current = inner.loaded.as_ref().is_some_and(|loaded| Arc::ptr_eq(loaded, &before));
+            if !is_current {
+                continue;
+            }
+            // A registry that is full stays untidy; its reloads say so.
+            inner.state.adopt(tidied.ok()?);
+            let table = inner.state.table.clone();
+            let old = &before.snapshot;
+            let snapshot =
+                Snapshot::of_table(old.generation() + 1, old.shared_suffixes(), self.settings.bind_check, table);
+            let loaded = Arc::new(Loaded {
+                snapshot: Arc::new(snapshot),
+                issues: before.issues.clone(),
+                files: before.files.clone(),
+                digest: before.digest,
+                loaded_at: before.loaded_at,
+            });
+            *lock(&self.loaded) = Some(loaded.clone());
+            inner.loaded = Some(loaded.clone());
+            return Some(loaded.snapshot.clone());
+        }
+        None
+    }
+
+    /// Writes the state to the settings' snapshot file, if there is one and it is not written yet; tells whether it was.
+    ///
+    /// Does not hold up reloads.
+    pub fn save(&self) -> std::io::Result<bool> {
+        let Some(path) = &self.settings.snapshot else { return Ok(false) };
+        self.save_as(path)
+    }
+
+    /// As [`Store::save`], to `path`.
+    pub fn save_as(&self, path: &Path) -> std::io::Result<bool> {
+        let inner = lock(&self.inner);
+        if inner.loaded.is_none() || inner.saved_generation == self.generation_of(&inner) {
+            return Ok(false);
+        }
+        let (state, generation) = (inner.state.clone(), self.generation_of(&inner));
+        let circumstances = self.circumstances(inner.suffix_hash, inner.year);
+        drop(inner);
+        saved::write(path, &state, &circumstances)?;
+        lock(&self.inner).saved_generation = generation;
+        Ok(true)
+    }
+
+    fn generation_of(&self, inner: &Inner) -> u64 {
+        inner.loaded.as_ref().map_or(0, |loaded| loaded.snapshot.generation())
+    }
+
+    fn circumstances(&self, suffix_hash: u64, year: i32) -> Circumstances {
+        let provider = self.settings.provider.clone();
+        Circumstances { provider, encoding: self.settings.encoding.label(), suffix_hash, year }
+    }
+
+    /// Takes the state of the settings' snapshot file, when nothing is loaded yet. What it cannot use it says in
+    /// the log, and leaves everything to the tables.
+    fn restore(&self, inner: &mut Inner, suffix_hash: u64, now: SystemTime) -> bool {
+        let Some(path) = &self.settings.snapshot else { return false };
+        let year = Day::at(now).year();
+        match saved::read(path, &self.circumstances(suffix_hash, year)) {
+            Ok(state) => {
+                inner.state = state;
+                inner.year = year;
+                true
+            }
+            Err(SavedError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "registry snapshot not used, loading the tables");
+                false
+            }
+        }
     }
 
     fn attempt(
         &self,
-        state: &mut State,
+        inner: &mut Inner,
         now: SystemTime,
         shrink: Shrink,
+        look: Look,
     ) -> Result<Option<(Arc<Loaded>, Diff)>, LoadError> {
-        let one = |reason: String| LoadError { reasons: vec![reason] };
-        let suffixes_differ = self.read_suffixes(state)?;
+        let (suffixes, suffixes_differ) = self.read_suffixes(inner)?;
+        if inner.loaded.is_none() && self.restore(inner, suffixes.1, now) {
+            // What the tables say decides: where they and the saved state do not go together, they are loaded alone.
+            match self.compare(inner, &suffixes, false, now, shrink, Look::Stamp) {
+                Ok(found) => {
+                    inner.is_unverified = true;
+                    return Ok(found);
+                }
+                Err(error) => {
+                    tracing::warn!(reason = %error, "registry snapshot not used, loading the tables");
+                    inner.state = State::default();
+                }
+            }
+        }
+        let found = self.compare(inner, &suffixes, suffixes_differ, now, shrink, look)?;
+        inner.is_unverified &= look == Look::Stamp;
+        Ok(found)
+    }
+
+    /// Compares the files with the state and plans, admits and takes over what differs.
+    fn compare(
+        &self,
+        inner: &mut Inner,
+        suffixes: &Suffixes,
+        suffixes_differ: bool,
+        now: SystemTime,
+        shrink: Shrink,
+        look: Look,
+    ) -> Result<Option<(Arc<Loaded>, Diff)>, LoadError> {
+        let paths = self.paths()?;
+        if shrink == Shrink::Refuse {
+            self.no_file_vanished(&inner.state, &paths)?;
+        }
+        let year = Day::at(now).year();
+        let reads_all_anew = suffixes_differ || year != inner.year;
+        let is_first = inner.loaded.is_none();
+        let old_files = if reads_all_anew { &BTreeMap::new() } else { &inner.state.files };
+        let dictionary = inner.state.table.dictionary.clone();
+        let reader = FileReader {
+            settings: &self.settings,
+            suffixes,
+            dictionary: &dictionary,
+            key: inner.state.key,
+            year,
+            now,
+            arena: &inner.state.table.arena,
+        };
+        let read = read_files(&reader, &inner.state, old_files, &paths, look)?;
+        let differs = read.differs || suffixes_differ;
+        if !differs && !is_first {
+            inner.state.files = read.files;
+            inner.year = year;
+            return Ok(None);
+        }
+        if !differs && !inner.state.files.is_empty() {
+            // Restored, and the files are as they were when it was saved.
+            inner.state.files = read.files;
+            inner.take_suffixes(suffixes, year);
+            let diff = Diff { added: inner.state.table.len(), ..Diff::default() };
+            return Ok(Some((Arc::new(loaded(&self.settings, &inner.state, 1, suffixes.0.clone(), now)), diff)));
+        }
+        let plan = plan(&reader, &inner.state, read).map_err(|full| one(full.to_string()))?;
+        let old_rows = inner.state.table.len();
+        self.admit(old_rows, plan.table.len(), &plan.diff, shrink)?;
+        let generation = inner.loaded.as_ref().map_or(0, |loaded| loaded.snapshot.generation()) + 1;
+        let diff = plan.diff.clone();
+        inner.state.commit(plan);
+        inner.take_suffixes(suffixes, year);
+        Ok(Some((Arc::new(loaded(&self.settings, &inner.state, generation, suffixes.0.clone(), now)), diff)))
+    }
+
+    fn paths(&self) -> Result<Vec<PathBuf>, LoadError> {
         let paths = source::list_files(&self.settings.paths)
             .map_err(|(path, error)| one(format!("{}: {error}", path.display())))?;
         if paths.is_empty() {
@@ -185,109 +389,45 @@ impl Store {
                 self.settings.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
             return Err(one(format!("{asked}: no registry file; expected *.csv, *.jsonl, *.toml, also .gz or .zst")));
         }
-        if shrink == Shrink::Refuse {
-            self.no_file_vanished(state, &paths)?;
-        }
-        let (files, differ) = self.read_all(state, &paths, now, suffixes_differ)?;
-        let same_files = state.files.len() == files.len();
-        if !differ && same_files && state.loaded.is_some() {
-            return Ok(None);
-        }
-        let generation = state.loaded.as_ref().map_or(0, |loaded| loaded.snapshot.generation()) + 1;
-        let suffixes = state.suffixes.clone().unwrap_or_else(|| Arc::new(SuffixTable::built_in()));
-        let loaded = Arc::new(build(&self.settings, generation, suffixes, &files, now));
-        let empty = Snapshot::empty(Arc::new(SuffixTable::default()));
-        let old = state.loaded.as_ref().map_or(&empty, |loaded| &*loaded.snapshot);
-        let changes = diff(old, &loaded.snapshot);
-        self.admit(old, &loaded.snapshot, &changes, shrink)?;
-        state.files = files;
-        Ok(Some((loaded, changes)))
+        Ok(paths)
     }
 
-    /// Reads the suffix list where it is a file; true when it differs from the one in use.
-    fn read_suffixes(&self, state: &mut State) -> Result<bool, LoadError> {
+    /// Reads the suffix list where it is a file; tells whether it differs from the one in use.
+    fn read_suffixes(&self, inner: &Inner) -> Result<(Suffixes, bool), LoadError> {
+        let in_use = inner.suffixes.clone();
         let Some(path) = &self.settings.suffix_list else {
-            let is_first = state.suffixes.is_none();
-            state.suffixes.get_or_insert_with(|| Arc::new(SuffixTable::built_in()));
-            return Ok(is_first);
+            let is_first = in_use.is_none();
+            let table = in_use.unwrap_or_else(|| Arc::new(SuffixTable::built_in()));
+            return Ok((Suffixes(table, 0), is_first));
         };
-        let refuse = |message: String| LoadError { reasons: vec![format!("{}: {message}", path.display())] };
+        let refuse = |message: String| one(format!("{}: {message}", path.display()));
         let octets = source::read_file(path).map_err(|error| refuse(error.to_string()))?;
         let hash = content_hash(&octets);
-        if state.suffixes.is_some() && state.suffix_hash == hash {
-            return Ok(false);
+        if let Some(table) = in_use.filter(|_| inner.suffix_hash == hash) {
+            return Ok((Suffixes(table, hash), false));
         }
         let text = String::from_utf8(octets).map_err(|_| refuse("is not UTF-8".to_owned()))?;
         let table = SuffixTable::parse(&text).map_err(|error| refuse(error.to_string()))?;
-        state.suffixes = Some(Arc::new(table));
-        state.suffix_hash = hash;
-        Ok(true)
+        Ok((Suffixes(Arc::new(table), hash), true))
     }
 
     /// A file that was loaded and is gone is more likely an accident than an edit.
     fn no_file_vanished(&self, state: &State, paths: &[PathBuf]) -> Result<(), LoadError> {
-        let gone = |path: &&PathBuf| {
-            let has_rows = state
-                .files
-                .get(*path)
-                .is_some_and(|file| !file.parsed.filings.is_empty() || !file.parsed.events.is_empty());
-            has_rows && !paths.contains(path)
-        };
-        let reasons: Vec<String> = state
-            .files
-            .keys()
-            .filter(gone)
-            .map(|path| {
+        let gone = state.files.iter().filter(|(path, file)| file.rows() > 0 && !paths.contains(path));
+        let reasons: Vec<String> = gone
+            .map(|(path, _)| {
                 format!("{}: was loaded and is gone; reload with accept-shrink if that is meant", path.display())
             })
             .collect();
         if reasons.is_empty() { Ok(()) } else { Err(LoadError { reasons }) }
     }
 
-    /// Reads every file; parses those whose content differs from the last load.
-    fn read_all(
-        &self,
-        state: &State,
-        paths: &[PathBuf],
-        now: SystemTime,
-        parse_all: bool,
-    ) -> Result<(BTreeMap<PathBuf, Cached>, bool), LoadError> {
-        let mut files = BTreeMap::new();
-        let mut reasons = Vec::new();
-        let mut differ = false;
-        for path in paths {
-            match self.read_one(state, path, now, parse_all) {
-                Ok((cached, is_new)) => {
-                    differ |= is_new;
-                    files.insert(path.clone(), cached);
-                }
-                Err(message) => reasons.push(format!("{}: {message}", path.display())),
-            }
-        }
-        if reasons.is_empty() { Ok((files, differ)) } else { Err(LoadError { reasons }) }
-    }
-
-    fn read_one(&self, state: &State, path: &Path, now: SystemTime, parse_all: bool) -> Result<(Cached, bool), String> {
-        let octets = source::read_file(path).map_err(|error| error.to_string())?;
-        let (hash, size) = (content_hash(&octets), octets.len() as u64);
-        if let Some(old) = state.files.get(path).filter(|old| old.hash == hash && !parse_all) {
-            return Ok((Cached { hash, octets: size, parsed: old.parsed.clone() }, false));
-        }
-        let suffixes = state.suffixes.as_ref().ok_or("no suffix table")?;
-        let name = path.to_string_lossy();
-        let parsed = parse_octets(&self.settings, suffixes, &name, octets, now)?;
-        Ok((Cached { hash, octets: size, parsed: Arc::new(parsed) }, true))
-    }
-
-    fn admit(&self, old: &Snapshot, new: &Snapshot, changes: &Diff, shrink: Shrink) -> Result<(), LoadError> {
-        let lost_share = changes.removed * 100 / old.len().max(1);
-        if shrink == Shrink::Refuse && !old.is_empty() && lost_share > usize::from(self.settings.max_shrink_percent) {
+    fn admit(&self, old: usize, new: usize, changes: &Diff, shrink: Shrink) -> Result<(), LoadError> {
+        let lost_share = changes.removed * 100 / old.max(1);
+        if shrink == Shrink::Refuse && old > 0 && lost_share > usize::from(self.settings.max_shrink_percent) {
             let message = format!(
                 "{} of {} rows would go ({lost_share} %, at most {} %: registry.max-shrink-percent), {} would stay; reload with accept-shrink if that is meant",
-                changes.removed,
-                old.len(),
-                self.settings.max_shrink_percent,
-                new.len()
+                changes.removed, old, self.settings.max_shrink_percent, new
             );
             return Err(LoadError { reasons: vec![message] });
         }
@@ -314,63 +454,155 @@ pub fn load_text(
     octets: Vec<u8>,
     now: SystemTime,
 ) -> Result<Loaded, LoadError> {
-    let (hash, size) = (content_hash(&octets), octets.len() as u64);
-    let parsed = parse_octets(settings, &suffixes, name, octets, now)
-        .map_err(|message| LoadError { reasons: vec![format!("{name}: {message}")] })?;
-    let files = BTreeMap::from([(PathBuf::from(name), Cached { hash, octets: size, parsed: Arc::new(parsed) })]);
-    Ok(build(settings, 1, suffixes, &files, now))
+    let refuse = |message: String| one(format!("{name}: {message}"));
+    let mut state = State::default();
+    let dictionary = state.table.dictionary.clone();
+    let reader = FileReader {
+        settings,
+        suffixes: &suffixes,
+        dictionary: &dictionary,
+        key: state.key,
+        year: Day::at(now).year(),
+        now,
+        arena: &state.table.arena,
+    };
+    let mut draft = Draft::new(&state.table.arena, &state.table.places, &[]);
+    let format = format_of(name).map_err(refuse)?;
+    let stamp = Stamp { octets: octets.len() as u64, ..Stamp::default() };
+    let text = source::text_reader(name, Box::new(std::io::Cursor::new(octets)), settings.encoding)
+        .map_err(|error| refuse(error.to_string()))?;
+    let text = Text { name: name.into(), reader: text, stamp };
+    let change = reader.read_text(format, text, None, &mut draft).map_err(|error| refuse(error.to_string()))?;
+    let (FileChange::Appended(file, _) | FileChange::None(file) | FileChange::Replaced(file)) = change;
+    let read = Read {
+        files: BTreeMap::from([(PathBuf::from(name), Arc::new(file))]),
+        draft,
+        appended: Vec::new(),
+        replaced: true,
+        differs: true,
+    };
+    let plan = plan(&reader, &state, read).map_err(|full| refuse(full.to_string()))?;
+    state.commit(plan);
+    Ok(loaded(settings, &state, 1, suffixes, now))
 }
 
-fn parse_octets(
-    settings: &Settings,
-    suffixes: &SuffixTable,
-    name: &str,
-    octets: Vec<u8>,
-    now: SystemTime,
-) -> Result<ParsedFile, String> {
-    let format = Format::of(name)
-        .ok_or("unknown extension; expected .csv, .jsonl, .toml or .changes.jsonl, also .gz or .zst")?;
-    let octets = source::decompress(name, octets).map_err(|error| error.to_string())?;
-    let text = source::decode(octets, settings.encoding).map_err(|error| error.to_string())?;
-    let file: Arc<str> = name.into();
-    let context = RowContext { suffixes, year: Day::at(now).year(), file: &file };
-    parse(format, context, &text, settings.max_bad_rows).map_err(|error| error.to_string())
+/// A table of suffixes with the hash of its list.
+struct Suffixes(Arc<SuffixTable>, u64);
+
+impl std::ops::Deref for Suffixes {
+    type Target = SuffixTable;
+
+    fn deref(&self) -> &SuffixTable {
+        &self.0
+    }
 }
 
-/// Tables first, then events by path: a pure function of the parsed files.
-fn build(
-    settings: &Settings,
-    generation: u64,
-    suffixes: Arc<SuffixTable>,
-    files: &BTreeMap<PathBuf, Cached>,
-    now: SystemTime,
-) -> Loaded {
-    let mut issues: Vec<Issue> = files.values().flat_map(|file| file.parsed.issues.iter().cloned()).collect();
-    let filings = files.values().flat_map(|file| file.parsed.filings.iter().cloned()).collect();
-    let mut rows = merge(filings, &mut issues);
-    for file in files.values() {
-        apply_events(&mut rows, &file.parsed.events, &mut issues);
+/// What a look at all files found.
+struct Read {
+    files: BTreeMap<PathBuf, Arc<FileState>>,
+    draft: Draft,
+    /// Changes files that only grew, with what is new.
+    appended: Vec<(PathBuf, ParsedChanges)>,
+    /// True when anything but growth of changes files happened.
+    replaced: bool,
+    differs: bool,
+}
+
+fn read_files(
+    reader: &FileReader<'_>,
+    state: &State,
+    old_files: &BTreeMap<PathBuf, Arc<FileState>>,
+    paths: &[PathBuf],
+    look: Look,
+) -> Result<Read, LoadError> {
+    let mut draft = Draft::new(&state.table.arena, &state.table.places, &state.free);
+    let mut res = BTreeMap::new();
+    let (mut appended, mut reasons) = (Vec::new(), Vec::new());
+    let mut replaced = false;
+    for path in paths {
+        let old = old_files.get(path);
+        let file = match reader.read(path, old.map(|old| &**old), look, &mut draft) {
+            Ok(FileChange::None(file)) => file,
+            Ok(FileChange::Replaced(file)) => {
+                replaced = true;
+                file
+            }
+            Ok(FileChange::Appended(file, parsed)) => {
+                appended.push((path.clone(), parsed));
+                file
+            }
+            Err(message) => {
+                reasons.push(format!("{}: {message}", path.display()));
+                continue;
+            }
+        };
+        res.insert(path.clone(), Arc::new(file));
     }
-    let mut digest = SipHasher13::new();
-    for file in files.values() {
-        digest.write_u64(file.hash);
+    if !reasons.is_empty() {
+        return Err(LoadError { reasons });
     }
-    let snapshot =
-        Snapshot::build(generation, suffixes, &settings.provider, settings.bind_check, rows.into_values().collect());
-    let summaries = files.iter().map(|(path, file)| FileSummary {
+    // Files that are gone, or that were all read anew, take their rows with them.
+    for (path, file) in
+        state.files.iter().filter(|(path, _)| !res.contains_key(*path) || !old_files.contains_key(*path))
+    {
+        replaced |= !res.contains_key(path);
+        if let Content::Table(table) = &file.content {
+            draft.free.extend(table.blocks.iter().map(|block| block.number));
+            draft.removed.extend_from_slice(&table.blocks);
+        }
+    }
+    let differs = replaced || !appended.is_empty();
+    Ok(Read { files: res, draft, appended, replaced, differs })
+}
+
+/// Plans what would be published.
+fn plan(reader: &FileReader<'_>, state: &State, read: Read) -> Result<Plan, ArenaFull> {
+    let provider = &reader.settings.provider;
+    let changes = |file: &FileState| matches!(&file.content, Content::Changes(changes) if changes.events > 0);
+    let last_changes = read.files.iter().rev().find(|(_, file)| changes(file)).map(|(path, _)| path.clone());
+    if !read.replaced
+        && read.appended.len() == 1
+        && let Some((path, parsed)) = read.appended.into_iter().next()
+    {
+        // Events behind all others apply on top of what they did.
+        let is_last = last_changes.is_none_or(|last| last == path);
+        if is_last {
+            return state.plan_events(read.files, NewEvents { path, events: parsed.events }, provider);
+        }
+    }
+    let events: Vec<NewEvents> = read
+        .files
+        .iter()
+        .filter_map(|(path, file)| match &file.content {
+            Content::Changes(changes) => {
+                let name = path.to_string_lossy().into();
+                Some(NewEvents { path: path.clone(), events: reader.events(changes, &name) })
+            }
+            Content::Table(_) => None,
+        })
+        .collect();
+    state.plan(read.files, read.draft, events, provider)
+}
+
+/// What a state shows: a function of it.
+fn loaded(settings: &Settings, state: &State, generation: u64, suffixes: Arc<SuffixTable>, now: SystemTime) -> Loaded {
+    let summaries = state.files.iter().map(|(path, file)| FileSummary {
         path: path.clone(),
-        octets: file.octets,
-        rows: file.parsed.filings.len() + file.parsed.events.len(),
-        bad_rows: file.parsed.bad_rows,
+        octets: file.stamp.octets,
+        rows: file.rows(),
+        bad_rows: file.bad_rows(),
     });
-    issues.sort_by(|a, b| (&a.file, a.line, a.severity).cmp(&(&b.file, b.line, b.severity)));
     Loaded {
-        snapshot: Arc::new(snapshot),
-        issues: Arc::new(issues),
         files: summaries.collect(),
-        digest: digest.finish(),
+        digest: state.table.tally.digest,
+        issues: Arc::new(state.issues()),
+        snapshot: Arc::new(Snapshot::of_table(generation, suffixes, settings.bind_check, state.table.clone())),
         loaded_at: now,
     }
+}
+
+fn one(reason: String) -> LoadError {
+    LoadError { reasons: vec![reason] }
 }
 
 /// Counts findings by rule, errors and warnings apart from notes.

@@ -1,5 +1,6 @@
 //! The integration binary: one program, so that the crate is linked once.
 
+mod allocations;
 mod cli;
 mod cli_gate;
 mod config;
@@ -19,6 +20,7 @@ mod peers;
 mod properties;
 mod ranges;
 mod registry;
+mod registry_reload;
 mod scenarios;
 mod tidy;
 mod transparency;

@@ -14,7 +14,8 @@ use icpgate::registry::{
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::harness::fixture::{TODAY, name, suffixes};
+use super::allocations;
+use super::harness::fixture::{TODAY, filings, name, snapshot, suffixes};
 use super::harness::shared;
 
 const HEADER: &str = "domain,site_no,access,status\n";
@@ -157,6 +158,24 @@ proptest! {
         let two = load("t.csv", format!("{header}{}", shuffled.concat()));
         prop_assert!(diff(&one.snapshot, &two.snapshot).changes.is_empty());
     }
+}
+
+//--- Look-ups --------------------------------------------------------------------------------------------------------
+
+#[test]
+fn look_ups_allocate_nothing() {
+    let snapshot = snapshot(1, filings());
+    let names = ["here.cn", "else.com", "nobody.cn", "prov.cn"].map(name);
+    let names = names.each_ref().map(|name| name.as_ref());
+    let mut found = Vec::with_capacity(names.len());
+    let allocations = allocations::count(|| {
+        for name in names {
+            std::hint::black_box(snapshot.find(name).map(|id| snapshot.facts(id)));
+        }
+        snapshot.find_batch(&names, &mut found);
+    });
+    assert_eq!(found.iter().flatten().count(), 3);
+    assert_eq!(allocations, 0, "a look-up allocates");
 }
 
 //--- Life cycle ------------------------------------------------------------------------------------------------------

@@ -165,7 +165,7 @@ fn filed(view: &View, name: &DomainName, verdict: &Verdict, now: SystemTime) -> 
         (Reason::Restricted, _) => "RESTRICTED",
         _ => "UNFILED",
     };
-    match verdict.filing.map(|id| view.registry.row(id)) {
+    match verdict.filing.map(|id| view.registry.filing(id)) {
         Some(row) => format!("{status}: {domain} at {}:{}", row.file, row.line),
         None => format!("{status}: no row for {domain}"),
     }

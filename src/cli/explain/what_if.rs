@@ -56,8 +56,8 @@ pub fn changes(view: &View, provider: &str, question: &Question, verdict: &Verdi
     let subject = question.subject();
     let domain = question.name().and_then(|name| view.registry.suffixes().registrable(name.as_ref()));
     if let Some(domain) = domain {
-        let row = verdict.filing.map(|id| view.registry.row(id));
-        for (with, row) in rows(provider, domain, row) {
+        let row = verdict.filing.map(|id| view.registry.filing(id));
+        for (with, row) in rows(provider, domain, row.as_ref()) {
             consider(with, with_row(view, provider, row).judge(&subject, now));
         }
     }

@@ -104,7 +104,7 @@ impl Notice {
     pub fn new(verdict: &Verdict, host: &HostName, shown: &str, view: &View) -> Self {
         let name = host.name().map(|name| name.as_ref());
         let domain = name.and_then(|name| verdict.registrable(name));
-        let filing = verdict.filing.map(|id| view.registry.row(id));
+        let filing = verdict.filing.map(|id| view.registry.filing(id));
         let text = match host {
             HostName::Address(addr) => addr.to_string(),
             HostName::Invalid => shown.to_owned(),
@@ -120,8 +120,8 @@ impl Notice {
             domain: domain.map(NameRef::to_unicode),
             domain_ascii: domain.map(|domain| domain.to_string()),
             id: name.map(|name| verdict.id(name).to_string()),
-            site_no: filing.and_then(|filing| filing.site_no.clone()),
-            holders: filing.map(|filing| filing.access.clone()).unwrap_or_default(),
+            site_no: filing.as_ref().and_then(|filing| filing.site_no.clone()),
+            holders: filing.map(|filing| filing.access).unwrap_or_default(),
         }
     }
 }

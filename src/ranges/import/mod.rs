@@ -29,8 +29,7 @@ pub use self::delegated::{Line, LineError, parse_line};
 pub use self::operators::Operators;
 pub use self::report::{ImportReport, SourceReport};
 use super::span::{Family, Space};
-use crate::registry::settings::Encoding;
-use crate::registry::source::{decode, decompress_within, read_file_within};
+use crate::registry::source::{read_file_within, unpack_within, utf8_marked};
 
 /// Octets of a source as it lies on disk: the largest published country set is a tenth of it.
 pub const FILE_OCTETS_MAX: u64 = 512 << 20;
@@ -226,7 +225,7 @@ fn read_source(source: &Source, country: &str, operators: &Operators) -> Result<
     let kind = if source.kind == Kind::Auto { Kind::of(&octets) } else { source.kind };
     let name: Arc<str> = source.path.to_string_lossy().into();
     let mut into = collect::Collector::new(kind, name, country);
-    let text = |octets| decode(octets, Encoding::Utf8).map_err(|error| error.to_string());
+    let text = |octets| utf8_marked(octets).map_err(|error| error.to_string());
     let read = match kind {
         Kind::Csv => text(octets).and_then(|text| table::read(&text, operators, &mut into)),
         Kind::Delegated => text(octets).and_then(|text| delegated::read(&text, &mut into)),
@@ -241,13 +240,13 @@ fn read_source(source: &Source, country: &str, operators: &Operators) -> Result<
 fn read_octets(path: &Path) -> Result<Vec<u8>, ImportError> {
     let name = path.to_string_lossy();
     let octets = read_file_within(path, FILE_OCTETS_MAX);
-    let plain = octets.and_then(|octets| decompress_within(&name, octets, TEXT_OCTETS_MAX));
+    let plain = octets.and_then(|octets| unpack_within(&name, octets, TEXT_OCTETS_MAX));
     plain.map_err(|error| file_error(path, error.to_string()))
 }
 
 /// The text of a file, UTF-8.
 fn read_text(path: &Path) -> Result<String, ImportError> {
-    decode(read_octets(path)?, Encoding::Utf8).map_err(|error| file_error(path, error.to_string()))
+    utf8_marked(read_octets(path)?).map_err(|error| file_error(path, error.to_string()))
 }
 
 /// Names the file an error is about.

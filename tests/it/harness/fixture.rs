@@ -41,7 +41,7 @@ pub const REGISTRY: &str = include_str!("../../data/fixture/registry.csv");
 /// The registry of rules A.9.
 pub fn filings() -> Vec<Filing> {
     static ROWS: OnceLock<Vec<Filing>> = OnceLock::new();
-    ROWS.get_or_init(|| loaded(&[]).snapshot.rows().cloned().collect()).clone()
+    ROWS.get_or_init(|| loaded(&[]).snapshot.rows().collect()).clone()
 }
 
 /// The registry of rules A.9 from its file, with these lines in a changes file beside it.

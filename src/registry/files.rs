@@ -1,0 +1,700 @@
+//! What is remembered of each file, and how a changed one is read: only blocks that were not there before are parsed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::Settings;
+use super::arena::{Arena, ArenaBuilder, ArenaFull, Places, Rows};
+use super::block::{BlockReader, Findings, Reading};
+use super::dictionary::Dictionary;
+use super::issue::{Issue, Severity};
+use super::parse::{FileError, ISSUES_MAX, ParsedChanges, ROWS_MAX, parse_changes, parse_toml};
+use super::row::RowContext;
+use super::scan::{BlockHash, BlockKey, Header, Known, ScanError, ScannedPiece, read_header, scan};
+use super::source::{self, Format, Stamp};
+use super::split::{Cutter, Quoting};
+use crate::model::SuffixTable;
+
+/// A block whose rows are in the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownBlock {
+    /// Of its text.
+    pub hash: BlockHash,
+    /// Its number among the places.
+    pub number: u32,
+    /// Lines.
+    pub lines: u32,
+    /// Position of its first row.
+    pub begin: u32,
+    /// Position behind its last row, in the same chunk.
+    pub end: u32,
+}
+
+/// What is remembered of a file.
+#[derive(Clone, Debug)]
+pub struct FileState {
+    /// When it was last read.
+    pub stamp: Stamp,
+    /// True when it changed so shortly before it was read that the stamp alone may not show the next change.
+    pub is_fresh: bool,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a file says.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Events.
+    Changes(ChangesFile),
+    /// Rows.
+    Table(TableFile),
+}
+
+/// A table.
+#[derive(Clone, Debug, Default)]
+pub struct TableFile {
+    /// The header as written; the hash of the text for formats read whole.
+    pub header: String,
+    /// In the order of the file.
+    pub blocks: Vec<KnownBlock>,
+    /// Rows that count; only new ones while the file is being read.
+    pub rows: usize,
+    /// Findings, by number of the block.
+    pub findings: BTreeMap<u32, Arc<Findings>>,
+}
+
+/// A changes file.
+#[derive(Clone, Debug, Default)]
+pub struct ChangesFile {
+    /// All of it: events are applied anew when the tables below them change.
+    pub text: Arc<String>,
+    /// Octets of whole lines.
+    pub whole_octets: usize,
+    /// Whole lines.
+    pub whole_lines: u32,
+    /// Events.
+    pub events: usize,
+    /// Lines that do not count.
+    pub bad_lines: usize,
+    /// Findings of reading, not of applying.
+    pub issues: Arc<Vec<Issue>>,
+}
+
+impl FileState {
+    /// Rows or events that count.
+    pub fn rows(&self) -> usize {
+        match &self.content {
+            Content::Changes(changes) => changes.events,
+            Content::Table(table) => table.rows,
+        }
+    }
+
+    /// Rows or lines that do not.
+    pub fn bad_rows(&self) -> usize {
+        match &self.content {
+            Content::Changes(changes) => changes.bad_lines,
+            Content::Table(table) => table.findings.values().map(|found| found.bad_rows as usize).sum(),
+        }
+    }
+}
+
+/// The rows that a reload adds and takes away, before anybody sees them.
+pub struct Draft {
+    /// Packs new rows.
+    pub builder: ArenaBuilder,
+    /// Files and lines of blocks, the new ones included.
+    pub places: Arc<Places>,
+    /// Numbers that no block has any more.
+    pub free: Vec<u32>,
+    /// Spans of rows that stand in no file any more.
+    pub removed: Vec<KnownBlock>,
+    /// Spans of rows that are new.
+    pub added: Vec<KnownBlock>,
+    /// Octets of text that were parsed.
+    pub parsed_octets: usize,
+}
+
+impl Draft {
+    /// Nothing added to `arena` yet.
+    pub fn new(arena: &Arena, places: &Arc<Places>, free: &[u32]) -> Self {
+        Self {
+            builder: ArenaBuilder::after(arena),
+            places: places.clone(),
+            free: free.to_vec(),
+            removed: Vec::new(),
+            added: Vec::new(),
+            parsed_octets: 0,
+        }
+    }
+
+    fn file_number(&mut self, file: &Arc<str>) -> u32 {
+        match self.places.files.iter().position(|known| known == file) {
+            Some(at) => u32::try_from(at).expect("files are fewer than FILES_MAX"),
+            None => Arc::make_mut(&mut self.places).file_number(file),
+        }
+    }
+
+    fn number(&mut self, file: u32, first_line: u32) -> u32 {
+        match self.free.pop() {
+            Some(number) => {
+                Arc::make_mut(&mut self.places).blocks[number as usize] = (file, first_line);
+                number
+            }
+            None => Arc::make_mut(&mut self.places).add(file, first_line),
+        }
+    }
+}
+
+/// How a file is to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Read and compare all of it.
+    Content,
+    /// Believe a stamp that is as it was.
+    Stamp,
+}
+
+/// What a changed file says now.
+pub enum FileChange {
+    /// Whole lines were appended to a changes file: the events that are new.
+    Appended(FileState, ParsedChanges),
+    /// Nothing that matters; the stamp may be another.
+    None(FileState),
+    /// Anything else.
+    Replaced(FileState),
+}
+
+/// What files are read with.
+#[derive(Clone, Copy)]
+pub struct FileReader<'a> {
+    /// Encoding, provider, limits.
+    pub settings: &'a Settings,
+    /// Public suffixes.
+    pub suffixes: &'a SuffixTable,
+    /// Shared texts.
+    pub dictionary: &'a Dictionary,
+    /// Of block hashes.
+    pub key: BlockKey,
+    /// The current year.
+    pub year: i32,
+    /// The time of reading.
+    pub now: SystemTime,
+    /// The arena that known blocks stand in.
+    pub arena: &'a Arena,
+}
+
+/// A text that is read: from a file or from memory.
+pub struct Text<'a> {
+    /// The name that findings show.
+    pub name: Arc<str>,
+    /// Where it comes from.
+    pub reader: Box<dyn Read + Send + 'a>,
+    /// Of the file.
+    pub stamp: Stamp,
+}
+
+impl FileReader<'_> {
+    /// Reads the file at `path`, of which `old` is remembered.
+    pub fn read(
+        &self,
+        path: &Path,
+        old: Option<&FileState>,
+        look: Look,
+        draft: &mut Draft,
+    ) -> Result<FileChange, String> {
+        if let Some(old) = old.filter(|old| look == Look::Stamp && !old.is_fresh)
+            && Stamp::at(path).is_ok_and(|stamp| stamp == old.stamp)
+        {
+            return Ok(FileChange::None(old.clone()));
+        }
+        let name: Arc<str> = path.to_string_lossy().into();
+        let format = format_of(&name)?;
+        if let Some(old) = old.filter(|_| look == Look::Stamp && format == Format::Changes)
+            && let Some(change) = self.appended(path, &name, old)
+        {
+            return Ok(change);
+        }
+        let opened = source::open(path, self.settings.encoding).map_err(|error| error.to_string())?;
+        let text = Text { name, reader: opened.reader, stamp: opened.stamp };
+        self.read_text(format, text, old, draft).map_err(|error| error.to_string())
+    }
+
+    /// Reads a text, of which `old` is remembered.
+    pub fn read_text(
+        &self,
+        format: Format,
+        text: Text<'_>,
+        old: Option<&FileState>,
+        draft: &mut Draft,
+    ) -> Result<FileChange, ReadError> {
+        if format == Format::Changes {
+            return self.changes(text, old);
+        }
+        let old_table = match old.map(|old| &old.content) {
+            Some(Content::Table(table)) => Some(table),
+            _ => None,
+        };
+        let stamp = text.stamp;
+        let table = match format {
+            Format::Toml => self.toml(text, old_table, draft)?,
+            Format::Changes | Format::Csv | Format::JsonLines => self.table(format, text, old_table, draft)?,
+        };
+        let (table, differs) = table;
+        let bad_rows: usize = table.findings.values().map(|found| found.bad_rows as usize).sum();
+        if bad_rows > self.settings.max_bad_rows {
+            return Err(too_many_bad_rows(&table, &draft.places, bad_rows, self.settings.max_bad_rows).into());
+        }
+        let state = FileState { stamp, is_fresh: stamp.is_fresh(self.now), content: Content::Table(table) };
+        Ok(if differs { FileChange::Replaced(state) } else { FileChange::None(state) })
+    }
+
+    //--- Tables ------------------------------------------------------------------------------------------------------
+
+    fn table(
+        &self,
+        format: Format,
+        text: Text<'_>,
+        old: Option<&TableFile>,
+        draft: &mut Draft,
+    ) -> Result<(TableFile, bool), ReadError> {
+        let mut reader = text.reader;
+        let header = match format {
+            Format::Csv => read_header(&mut reader).map_err(ReadError::Scan)?,
+            _ => Header { columns: Vec::new(), text: String::new(), next_line: 1, rest: Vec::new() },
+        };
+        // Under another header every row reads differently.
+        let comparable = old.filter(|old| old.header == header.text);
+        let known = Matching::new(comparable.map_or(&[], |old| &old.blocks));
+        let file = draft.file_number(&text.name);
+        let context = RowContext { suffixes: self.suffixes, year: self.year, file: &text.name };
+        let reading = Reading {
+            format,
+            context,
+            dictionary: self.dictionary,
+            provider: &self.settings.provider,
+            columns: &header.columns,
+        };
+        let quoting = if format == Format::Csv { Quoting::Csv } else { Quoting::None };
+        let cutter = Cutter::new(header.rest, reader, quoting);
+        let mut collector = Collector {
+            draft,
+            arena: self.arena,
+            old: comparable,
+            unused: Unused::new(&known),
+            known: &known,
+            file,
+            line: header.next_line,
+            issues: 0,
+            table: TableFile { header: header.text, ..TableFile::default() },
+            differs: old.is_none(),
+            full: None,
+        };
+        let scanned = scan(cutter, reading, self.key, &known, header.next_line, |piece| collector.collect(piece));
+        if let Some(full) = collector.full {
+            return Err(full.into());
+        }
+        scanned.map_err(ReadError::Scan)?;
+        let Collector { mut table, mut differs, unused, .. } = collector;
+        table.blocks.shrink_to_fit();
+        let gone: Vec<KnownBlock> = match comparable {
+            Some(old) => unused.blocks(&old.blocks).collect(),
+            None => old.map_or_else(Vec::new, |old| old.blocks.clone()),
+        };
+        differs |= !gone.is_empty();
+        if let Some(old) = comparable {
+            let gone_rows: usize = gone.iter().map(|block| self.arena.count(block.begin, block.end)).sum();
+            table.rows += old.rows - gone_rows;
+        }
+        draft.free.extend(gone.iter().map(|block| block.number));
+        draft.removed.extend(gone);
+        Ok((table, differs))
+    }
+
+    /// TOML is read whole: its tables have no ends that a line shows.
+    fn toml(&self, text: Text<'_>, old: Option<&TableFile>, draft: &mut Draft) -> Result<(TableFile, bool), ReadError> {
+        let content = source::read_text(text.reader).map_err(|error| ReadError::Scan(error.into()))?;
+        let hash = self.key.hash(content.as_bytes());
+        let header = format!("{:016x}{:016x}", hash[0], hash[1]);
+        if let Some(old) = old.filter(|old| old.header == header) {
+            return Ok((old.clone(), false));
+        }
+        let file = draft.file_number(&text.name);
+        let context = RowContext { suffixes: self.suffixes, year: self.year, file: &text.name };
+        let provider = &self.settings.provider;
+        let reading = Reading { format: Format::Toml, context, dictionary: self.dictionary, provider, columns: &[] };
+        let mut table = TableFile { header, ..TableFile::default() };
+        let mut runs = Vec::new();
+        let found = parse_toml(&mut BlockReader::new(reading), &content, &mut runs)
+            .map_err(|error| ReadError::Scan(error.into()))?;
+        draft.parsed_octets += content.len();
+        let mut found = Some(found);
+        for mut rows in runs {
+            table.rows += rows.len();
+            // Lines count from the file's first.
+            let number = draft.number(file, 1);
+            let begin = draft.builder.append(&mut rows, &[(0, number)])?;
+            let end = begin + u32::try_from(rows.entries.len()).expect("a run is below a chunk");
+            let block = KnownBlock { hash, number, lines: 0, begin, end };
+            table.blocks.push(block);
+            draft.added.push(block);
+            if let Some(found) = found.take().filter(|found| !found.issues.is_empty()) {
+                table.findings.insert(number, Arc::new(found));
+            }
+        }
+        let gone = old.map_or(&[][..], |old| &old.blocks);
+        draft.free.extend(gone.iter().map(|block| block.number));
+        draft.removed.extend_from_slice(gone);
+        Ok((table, true))
+    }
+
+    //--- Changes files -----------------------------------------------------------------------------------------------
+
+    /// The quick look at a changes file: same file, longer, and what stood before its old end still stands there.
+    fn appended(&self, path: &Path, name: &Arc<str>, old: &FileState) -> Option<FileChange> {
+        /// Octets before the old end that are compared; the slow look compares all.
+        const COMPARED_OCTETS: usize = 64 << 10;
+        let Content::Changes(changes) = &old.content else { return None };
+        let mut file = std::fs::File::open(path).ok()?;
+        let stamp = Stamp::of(&file).ok()?;
+        let old_octets = changes.text.len();
+        // A file that is packed or has a mark or another encoding is longer or shorter than its text.
+        let is_plain = old.stamp.octets == old_octets as u64 && !name.ends_with(".gz") && !name.ends_with(".zst");
+        let is_longer = stamp.identity == old.stamp.identity && stamp.octets > old.stamp.octets;
+        if !is_plain || !is_longer || self.settings.encoding != super::settings::Encoding::Utf8 {
+            return None;
+        }
+        let compared = old_octets.min(COMPARED_OCTETS);
+        file.seek(SeekFrom::Start((old_octets - compared) as u64)).ok()?;
+        let mut tail = Vec::new();
+        file.take(stamp.octets - (old_octets - compared) as u64).read_to_end(&mut tail).ok()?;
+        if tail.get(..compared)? != &changes.text.as_bytes()[old_octets - compared..] || tail.len() <= compared {
+            return None;
+        }
+        let new = std::str::from_utf8(&tail[compared..]).ok()?;
+        let mut text = String::clone(&changes.text);
+        text.push_str(new);
+        self.extended(changes, text, name, stamp)
+    }
+
+    fn changes(&self, text: Text<'_>, old: Option<&FileState>) -> Result<FileChange, ReadError> {
+        let (name, stamp) = (text.name, text.stamp);
+        let content = source::read_text(text.reader).map_err(|error| ReadError::Scan(error.into()))?;
+        let old_changes = match old.map(|old| &old.content) {
+            Some(Content::Changes(changes)) => Some(changes),
+            _ => None,
+        };
+        if let Some(changes) = old_changes {
+            if *changes.text == content {
+                let state =
+                    FileState { stamp, is_fresh: stamp.is_fresh(self.now), content: Content::Changes(changes.clone()) };
+                return Ok(FileChange::None(state));
+            }
+            if content.starts_with(&changes.text[..changes.whole_octets])
+                && let Some(change) = self.extended(changes, content.clone(), &name, stamp)
+            {
+                return Ok(change);
+            }
+        }
+        let empty = ChangesFile::default();
+        let parsed = self.parse_changes(&empty, &content, &name);
+        let changes = following(&empty, content, &parsed);
+        if changes.bad_lines > self.settings.max_bad_rows {
+            return Err(ReadError::Scan(too_many_bad_lines(&changes, self.settings.max_bad_rows).into()));
+        }
+        let state = FileState { stamp, is_fresh: stamp.is_fresh(self.now), content: Content::Changes(changes) };
+        Ok(FileChange::Replaced(state))
+    }
+
+    /// Old events and the new ones behind them; `None` when there are too many bad lines, which the slow look reports.
+    fn extended(&self, old: &ChangesFile, text: String, name: &Arc<str>, stamp: Stamp) -> Option<FileChange> {
+        let parsed = self.parse_changes(old, &text, name);
+        let changes = following(old, text, &parsed);
+        if changes.bad_lines > self.settings.max_bad_rows {
+            return None;
+        }
+        let state = FileState { stamp, is_fresh: stamp.is_fresh(self.now), content: Content::Changes(changes) };
+        Some(FileChange::Appended(state, parsed))
+    }
+
+    fn parse_changes(&self, old: &ChangesFile, text: &str, name: &Arc<str>) -> ParsedChanges {
+        let context = RowContext { suffixes: self.suffixes, year: self.year, file: name };
+        parse_changes(context, &text[old.whole_octets..], old.whole_lines + 1)
+    }
+
+    /// The events of a whole changes file, to apply them anew.
+    pub fn events(&self, changes: &ChangesFile, name: &Arc<str>) -> Vec<super::event::Event> {
+        let context = RowContext { suffixes: self.suffixes, year: self.year, file: name };
+        parse_changes(context, &changes.text, 1).events
+    }
+}
+
+/// What is remembered once `parsed` came behind `old`.
+fn following(old: &ChangesFile, text: String, parsed: &ParsedChanges) -> ChangesFile {
+    // What was said of an unfinished line is said again if it still is one.
+    let of_whole_lines = old.issues.iter().filter(|issue| issue.line <= old.whole_lines);
+    let issues = of_whole_lines.chain(&parsed.issues).take(ISSUES_MAX).cloned().collect();
+    ChangesFile {
+        text: Arc::new(text),
+        whole_octets: old.whole_octets + parsed.whole_octets,
+        whole_lines: old.whole_lines + parsed.whole_lines,
+        events: old.events + parsed.events.len(),
+        bad_lines: old.bad_lines + parsed.bad_lines,
+        issues: Arc::new(issues),
+    }
+}
+
+/// The format a name tells.
+pub fn format_of(name: &str) -> Result<Format, String> {
+    Format::of(name)
+        .ok_or_else(|| "unknown extension; expected .csv, .jsonl, .toml or .changes.jsonl, also .gz or .zst".to_owned())
+}
+
+/// Why a file cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The registry is full.
+    #[error(transparent)]
+    Full(#[from] ArenaFull),
+    /// The file is unfit.
+    #[error(transparent)]
+    Scan(ScanError),
+}
+
+impl From<FileError> for ReadError {
+    fn from(error: FileError) -> Self {
+        Self::Scan(error.into())
+    }
+}
+
+fn too_many_bad_rows(table: &TableFile, places: &Places, found: usize, allowed: usize) -> FileError {
+    let first = table.blocks.iter().find_map(|block| {
+        let findings = table.findings.get(&block.number)?;
+        let issue = findings.issues.iter().find(|issue| issue.severity == Severity::Error)?;
+        Some(at_line(issue, places.of(block.number).1).to_string())
+    });
+    FileError::TooManyBadRows { found, allowed, first: first.unwrap_or_default() }
+}
+
+fn too_many_bad_lines(changes: &ChangesFile, allowed: usize) -> FileError {
+    let first = changes.issues.iter().find(|issue| issue.severity == Severity::Error).map(ToString::to_string);
+    FileError::TooManyBadRows { found: changes.bad_lines, allowed, first: first.unwrap_or_default() }
+}
+
+/// A finding of a block whose first line is `first_line`.
+pub fn at_line(issue: &Issue, first_line: u32) -> Issue {
+    Issue { line: first_line + issue.line, ..issue.clone() }
+}
+
+//--- Collecting ------------------------------------------------------------------------------------------------------
+
+/// Takes scanned pieces over into the draft, in the order of the file.
+struct Collector<'a> {
+    draft: &'a mut Draft,
+    arena: &'a Arena,
+    old: Option<&'a TableFile>,
+    known: &'a Matching,
+    unused: Unused,
+    file: u32,
+    line: u32,
+    /// Findings kept so far.
+    issues: usize,
+    table: TableFile,
+    differs: bool,
+    full: Option<ArenaFull>,
+}
+
+impl Collector<'_> {
+    fn collect(&mut self, mut piece: ScannedPiece) -> Result<(), ScanError> {
+        // Known blocks that are used up: the same text once more than before. Their rows are copied.
+        let mut copies: Vec<(usize, usize)> = Vec::new();
+        let mut new: Vec<(u32, u32)> = Vec::new();
+        let mut new_at: Vec<usize> = Vec::new();
+        for block in std::mem::take(&mut piece.blocks) {
+            let first_line = self.line;
+            self.line += block.lines;
+            let at = self.table.blocks.len();
+            if let Some(begin) = block.begin {
+                let number = self.draft.number(self.file, first_line);
+                self.keep(number, block.found);
+                new.push((begin, number));
+                new_at.push(at);
+                self.push(KnownBlock { hash: block.hash, number, lines: block.lines, begin, end: 0 });
+                continue;
+            }
+            let old_blocks = self.old.map_or(&[][..], |old| &old.blocks);
+            match self.unused.take(self.known, &block.hash) {
+                Some(i) => self.reuse(old_blocks[i], i == at, first_line),
+                None => {
+                    let Some(i) = self.known.first(&block.hash) else { continue };
+                    copies.push((at, i));
+                    let number = self.draft.number(self.file, first_line);
+                    let found = self.old.and_then(|old| old.findings.get(&old_blocks[i].number));
+                    if let Some(found) = found {
+                        self.table.findings.insert(number, found.clone());
+                    }
+                    self.push(KnownBlock { number, ..old_blocks[i] });
+                }
+            }
+        }
+        self.table.rows += piece.rows.len();
+        if self.table.rows > ROWS_MAX {
+            return Err(FileError::TooManyRows.into());
+        }
+        if !new.is_empty() {
+            self.differs = true;
+            self.draft.parsed_octets += piece.octets;
+        }
+        let packed = self.pack(&mut piece.rows, &new, &new_at);
+        let copied = packed.and_then(|()| copies.into_iter().try_for_each(|(at, i)| self.copy(at, i)));
+        copied.map_err(|full| {
+            self.full = Some(full);
+            FileError::TooManyRows.into()
+        })
+    }
+
+    fn push(&mut self, block: KnownBlock) {
+        self.table.blocks.push(block);
+    }
+
+    fn keep(&mut self, number: u32, mut found: Findings) {
+        let room = ISSUES_MAX.saturating_sub(self.issues);
+        found.issues.truncate(room);
+        self.issues += found.issues.len();
+        if found.bad_rows > 0 || !found.issues.is_empty() {
+            self.table.findings.insert(number, Arc::new(found));
+        }
+    }
+
+    fn reuse(&mut self, block: KnownBlock, stays: bool, first_line: u32) {
+        let place = (self.file, first_line);
+        let moves = self.draft.places.blocks[block.number as usize] != place;
+        self.differs |= !stays || moves;
+        if moves {
+            Arc::make_mut(&mut self.draft.places).blocks[block.number as usize] = place;
+        }
+        if let Some(found) = self.old.and_then(|old| old.findings.get(&block.number)) {
+            self.issues += found.issues.len();
+            self.table.findings.insert(block.number, found.clone());
+        }
+        self.push(block);
+    }
+
+    /// Packs the rows of new blocks, of which `new` says where each begins in `rows`, and tells the blocks their spans.
+    fn pack(&mut self, rows: &mut Rows, new: &[(u32, u32)], new_at: &[usize]) -> Result<(), ArenaFull> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let base = self.draft.builder.append(rows, new)?;
+        let whole = u32::try_from(rows.entries.len()).expect("a piece is below a chunk");
+        for (i, &at) in new_at.iter().enumerate() {
+            let end = new.get(i + 1).map_or(whole, |&(begin, _)| begin);
+            let block = &mut self.table.blocks[at];
+            block.begin += base;
+            block.end = base + end;
+            self.draft.added.push(*block);
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, at: usize, i: usize) -> Result<(), ArenaFull> {
+        let Some(old) = self.old.map(|old| old.blocks[i]) else { return Ok(()) };
+        let mut rows = Rows::default();
+        for position in self.arena.span(old.begin, old.end) {
+            rows.copy(self.arena, position, None);
+        }
+        self.differs = true;
+        self.table.rows += rows.len();
+        let number = self.table.blocks[at].number;
+        self.table.blocks[at].begin = 0;
+        self.pack(&mut rows, &[(0, number)], &[at])
+    }
+}
+
+/// A file's remembered blocks by hash.
+struct Matching {
+    first: HashMap<BlockHash, u32, BuildHasherDefault<FirstWord>>,
+    /// Per block the next one of the same hash, or its own number.
+    next: Vec<u32>,
+}
+
+impl Matching {
+    fn new(blocks: &[KnownBlock]) -> Self {
+        let mut first = HashMap::with_capacity_and_hasher(blocks.len(), BuildHasherDefault::default());
+        let mut next: Vec<u32> = (0..u32::try_from(blocks.len()).unwrap_or(u32::MAX)).collect();
+        for (i, block) in blocks.iter().enumerate().rev() {
+            let own = u32::try_from(i).unwrap_or(u32::MAX);
+            if let Some(later) = first.insert(block.hash, own) {
+                next[i] = later;
+            }
+        }
+        Self { first, next }
+    }
+
+    fn first(&self, hash: &BlockHash) -> Option<usize> {
+        self.first.get(hash).map(|&i| i as usize)
+    }
+}
+
+impl Known for Matching {
+    fn knows(&self, hash: &BlockHash) -> bool {
+        self.first.contains_key(hash)
+    }
+}
+
+/// Which remembered blocks were not met again yet.
+struct Unused {
+    is_used: Vec<bool>,
+    /// Per first block of a hash, the one to use next.
+    head: Vec<u32>,
+}
+
+impl Unused {
+    fn new(known: &Matching) -> Self {
+        let count = known.next.len();
+        Self { is_used: vec![false; count], head: (0..u32::try_from(count).unwrap_or(u32::MAX)).collect() }
+    }
+
+    /// The next block of this hash that was not met yet.
+    fn take(&mut self, known: &Matching, hash: &BlockHash) -> Option<usize> {
+        let first = known.first(hash)?;
+        let i = self.head[first] as usize;
+        if self.is_used[i] {
+            return None;
+        }
+        self.is_used[i] = true;
+        self.head[first] = known.next[i];
+        Some(i)
+    }
+
+    fn blocks<'a>(&'a self, blocks: &'a [KnownBlock]) -> impl Iterator<Item = KnownBlock> + 'a {
+        blocks.iter().zip(&self.is_used).filter(|(_, is_used)| !**is_used).map(|(block, _)| *block)
+    }
+}
+
+/// Block hashes are hashes already.
+#[derive(Default)]
+struct FirstWord(u64);
+
+impl Hasher for FirstWord {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        for chunk in octets.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = self.0.rotate_left(32) ^ word;
+    }
+
+    fn write_usize(&mut self, _: usize) {}
+}

@@ -1,0 +1,676 @@
+//! The registry as one file, to start from in place of the tables.
+//!
+//! ```text
+//! magic │ version │ sections │ per section: kind, number, place, length, checksum │ checksum of all this │ sections
+//! ```
+//!
+//! All numbers are little-endian. A section is what lies in memory, so reading is copying and checking. Every section has
+//! a checksum, every slot is checked to lead to a whole entry, and the file names who wrote it, for which provider, by
+//! which rules: whatever does not fit refuses the file with the reason, and the tables are loaded instead. The file is
+//! read into memory and never mapped. It is written beside its place and renamed, so that a crash leaves the old one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use siphasher::sip128::SipHasher13;
+use thiserror::Error;
+
+use super::arena::{Arena, CHUNK_OCTETS_MAX, CHUNKS_MAX, Chunk, Places, split};
+use super::block::Findings;
+use super::code::{Codes, write_number, write_text};
+use super::dictionary::{Dictionary, TEXTS_MAX};
+use super::entry::{Entry, is_sound};
+use super::files::{ChangesFile, Content, FileState, KnownBlock, TableFile};
+use super::index::{NameKey, Slots};
+use super::issue::{Issue, Severity, known_rule};
+use super::memory::Memory;
+use super::scan::BlockKey;
+use super::snapshot::{Table, Tally};
+use super::source::Stamp;
+use super::state::{Events, State};
+
+/// What the file begins with.
+const MAGIC: [u8; 8] = *b"icpgate\0";
+/// Changes whenever a section is written otherwise.
+const VERSION: u32 = 1;
+/// Octets before the section table.
+const HEAD: usize = 16;
+/// Octets of one line of the section table.
+const TABLE_LINE: usize = 40;
+/// Most sections: three a chunk and some.
+const SECTIONS_MAX: usize = 3 * CHUNKS_MAX + 16;
+/// Octets of one section: far above what a chunk can hold.
+const SECTION_OCTETS_MAX: u64 = 8 << 30;
+
+/// Why a file is not taken.
+#[derive(Debug, Error)]
+pub enum SavedError {
+    /// Its octets are not those that were written.
+    #[error("the file is damaged: {0}")]
+    Damaged(&'static str),
+    /// Unreadable.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// Not a file of this kind.
+    #[error("is no registry snapshot; expected a file written by icpgate registry compile or by the server")]
+    NotASnapshot,
+    /// Written under other settings or rules.
+    #[error("was written for {what} {found}; expected {expected}")]
+    Other {
+        /// What differs.
+        what: &'static str,
+        /// In the file.
+        found: String,
+        /// Here.
+        expected: String,
+    },
+}
+
+/// What a state was made under: rows read otherwise under another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Circumstances {
+    /// Whose access is "here".
+    pub provider: String,
+    /// Encoding of tables without a mark.
+    pub encoding: &'static str,
+    /// Hash of the public suffix list.
+    pub suffix_hash: u64,
+    /// The year numbers were checked against.
+    pub year: i32,
+}
+
+impl Circumstances {
+    /// Each by its name.
+    fn named(&self) -> [(&'static str, String); 5] {
+        [
+            ("release", env!("CARGO_PKG_VERSION").to_owned()),
+            ("provider", self.provider.clone()),
+            ("encoding", self.encoding.to_owned()),
+            ("the suffix list", format!("{:016x}", self.suffix_hash)),
+            ("year", self.year.to_string()),
+        ]
+    }
+}
+
+/// What a section holds. Numbers stay as they are; new ones are added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Circumstances = 1,
+    Figures = 2,
+    Texts = 3,
+    Places = 4,
+    Files = 5,
+    RowsOf = 6,
+    Events = 7,
+    Base = 8,
+    Overlay = 9,
+    Entries = 10,
+    Cold = 11,
+    Blocks = 12,
+}
+
+//--- Writing ---------------------------------------------------------------------------------------------------------
+
+/// Writes `state` to `path`, whole or not at all.
+pub fn write(path: &Path, state: &State, circumstances: &Circumstances) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
+    let beside = directory.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+    let written = write_to(&beside, state, circumstances).and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        // What is left of it helps nobody.
+        let _ = fs::remove_file(&beside);
+        return written;
+    }
+    // The rename itself must outlive a power cut.
+    File::open(directory)?.sync_all()
+}
+
+fn write_to(path: &Path, state: &State, circumstances: &Circumstances) -> io::Result<()> {
+    let small = small_sections(state, circumstances);
+    let chunks = state.table.arena.chunks();
+    let blocks: Vec<Vec<u8>> = chunks.iter().map(|chunk| pairs(&chunk.blocks)).collect();
+    let mut sections: Vec<(Kind, usize, &[u8])> = Vec::new();
+    sections.extend(small.iter().map(|(kind, octets)| (*kind, 0, &octets[..])));
+    sections.push((Kind::Base, 0, state.table.base.octets()));
+    sections.push((Kind::Overlay, 0, state.table.overlay.octets()));
+    for (number, chunk) in chunks.iter().enumerate() {
+        sections.push((Kind::Entries, number, &chunk.entries));
+        sections.push((Kind::Cold, number, &chunk.cold));
+        sections.push((Kind::Blocks, number, &blocks[number]));
+    }
+    let mut head = Vec::with_capacity(HEAD + sections.len() * TABLE_LINE + 16);
+    head.extend_from_slice(&MAGIC);
+    head.extend_from_slice(&VERSION.to_le_bytes());
+    head.extend_from_slice(&u32::try_from(sections.len()).map_err(io::Error::other)?.to_le_bytes());
+    let mut place = (HEAD + sections.len() * TABLE_LINE + 16) as u64;
+    for (kind, number, octets) in &sections {
+        head.extend_from_slice(&(*kind as u32).to_le_bytes());
+        head.extend_from_slice(&u32::try_from(*number).map_err(io::Error::other)?.to_le_bytes());
+        head.extend_from_slice(&place.to_le_bytes());
+        head.extend_from_slice(&(octets.len() as u64).to_le_bytes());
+        head.extend_from_slice(&checksum(octets));
+        place += octets.len() as u64;
+    }
+    let whole = checksum(&head);
+    head.extend_from_slice(&whole);
+    let mut file = File::create(path)?;
+    file.write_all(&head)?;
+    for (_, _, octets) in sections {
+        file.write_all(octets)?;
+    }
+    file.sync_all()
+}
+
+fn small_sections(state: &State, circumstances: &Circumstances) -> Vec<(Kind, Vec<u8>)> {
+    let mut named = Vec::new();
+    for (_, value) in circumstances.named() {
+        write_text(&mut named, &value);
+    }
+    let mut texts = Vec::new();
+    let all = state.table.dictionary.all();
+    write_number(&mut texts, all.len() as u64);
+    all.iter().for_each(|text| write_text(&mut texts, text));
+    let mut places = Vec::new();
+    write_number(&mut places, state.table.places.files.len() as u64);
+    state.table.places.files.iter().for_each(|file| write_text(&mut places, file));
+    places.extend(pairs(&state.table.places.blocks));
+    vec![
+        (Kind::Circumstances, named),
+        (Kind::Figures, figures(state)),
+        (Kind::Texts, texts),
+        (Kind::Places, places),
+        (Kind::Files, files(state)),
+        (Kind::RowsOf, rows_of(state)),
+        (Kind::Events, events(&state.events)),
+    ]
+}
+
+fn figures(state: &State) -> Vec<u8> {
+    let mut out = Vec::new();
+    let (a, b) = state.table.key.words();
+    for number in [a, b, state.key.0, state.key.1, state.table.tally.digest] {
+        write_number(&mut out, number);
+    }
+    state.table.tally.by_status.iter().for_each(|&count| write_number(&mut out, count as u64));
+    write_number(&mut out, state.free.len() as u64);
+    state.free.iter().for_each(|&number| write_number(&mut out, u64::from(number)));
+    out
+}
+
+fn pairs(pairs: &[(u32, u32)]) -> Vec<u8> {
+    pairs.iter().flat_map(|(a, b)| [a.to_le_bytes(), b.to_le_bytes()]).flatten().collect()
+}
+
+fn files(state: &State) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_number(&mut out, state.files.len() as u64);
+    for (path, file) in &state.files {
+        write_text(&mut out, &path.to_string_lossy());
+        let Stamp { octets, identity, changed } = file.stamp;
+        for number in [octets, identity.0, identity.1] {
+            write_number(&mut out, number);
+        }
+        out.extend_from_slice(&changed.0.to_le_bytes());
+        out.extend_from_slice(&changed.1.to_le_bytes());
+        out.push(u8::from(file.is_fresh));
+        match &file.content {
+            Content::Table(table) => write_table(&mut out, table),
+            Content::Changes(changes) => write_changes(&mut out, changes),
+        }
+    }
+    out
+}
+
+fn write_table(out: &mut Vec<u8>, table: &TableFile) {
+    out.push(0);
+    write_text(out, &table.header);
+    write_number(out, table.rows as u64);
+    write_number(out, table.blocks.len() as u64);
+    for block in &table.blocks {
+        out.extend(block.hash.iter().flat_map(|word| word.to_le_bytes()));
+        for number in [block.number, block.lines, block.begin, block.end] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+    write_number(out, table.findings.len() as u64);
+    for (&number, found) in &table.findings {
+        write_number(out, u64::from(number));
+        write_number(out, u64::from(found.bad_rows));
+        write_issues(out, &found.issues);
+    }
+}
+
+fn write_changes(out: &mut Vec<u8>, changes: &ChangesFile) {
+    out.push(1);
+    write_text(out, &changes.text);
+    for number in [changes.whole_octets, changes.whole_lines as usize, changes.events, changes.bad_lines] {
+        write_number(out, number as u64);
+    }
+    write_issues(out, &changes.issues);
+}
+
+fn write_issues(out: &mut Vec<u8>, issues: &[Issue]) {
+    write_number(out, issues.len() as u64);
+    for issue in issues {
+        out.push(issue.severity as u8);
+        for text in [issue.rule, &issue.file, &issue.key, &issue.value, &issue.message] {
+            write_text(out, text);
+        }
+        write_number(out, u64::from(issue.line));
+        write_number(out, u64::from(issue.column));
+    }
+}
+
+fn rows_of(state: &State) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_number(&mut out, state.rows_of.len() as u64);
+    for (name, rows) in state.rows_of.iter() {
+        write_octets(&mut out, name);
+        write_number(&mut out, rows.len() as u64);
+        rows.iter().for_each(|&row| write_number(&mut out, u64::from(row)));
+    }
+    write_number(&mut out, state.contested.len() as u64);
+    state.contested.iter().for_each(|name| write_octets(&mut out, name));
+    out
+}
+
+fn events(events: &Events) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_number(&mut out, events.names.len() as u64);
+    events.names.iter().for_each(|name| write_octets(&mut out, name));
+    write_issues(&mut out, &events.issues);
+    write_number(&mut out, events.last_seq.len() as u64);
+    for (path, &seq) in &events.last_seq {
+        write_text(&mut out, &path.to_string_lossy());
+        write_number(&mut out, seq);
+    }
+    write_number(&mut out, events.blocks.len() as u64);
+    for (path, &block) in &events.blocks {
+        write_text(&mut out, &path.to_string_lossy());
+        write_number(&mut out, u64::from(block));
+    }
+    out
+}
+
+fn write_octets(out: &mut Vec<u8>, octets: &[u8]) {
+    write_number(out, octets.len() as u64);
+    out.extend_from_slice(octets);
+}
+
+/// Tells damage, not forgery.
+fn checksum(octets: &[u8]) -> [u8; 16] {
+    let hash = SipHasher13::new_with_keys(3, 4).hash(octets);
+    ((u128::from(hash.h1) << 64) | u128::from(hash.h2)).to_le_bytes()
+}
+
+//--- Reading ---------------------------------------------------------------------------------------------------------
+
+/// One line of the section table.
+#[derive(Clone, Copy)]
+struct Section {
+    kind: u32,
+    number: usize,
+    place: u64,
+    length: u64,
+    checksum: [u8; 16],
+}
+
+/// Reads the state that `path` holds, if it was written under the same circumstances.
+pub fn read(path: &Path, circumstances: &Circumstances) -> Result<State, SavedError> {
+    let mut file = File::open(path)?;
+    let sections = read_sections(&mut file)?;
+    let contents = read_contents(path, &sections)?;
+    let of = |kind: Kind, number: usize| {
+        let at = sections.iter().position(|section| section.kind == kind as u32 && section.number == number);
+        at.ok_or(SavedError::Damaged("a section is missing"))
+    };
+    let mut contents: Vec<Option<Memory>> = contents.into_iter().map(Some).collect();
+    let mut take = |kind: Kind, number: usize| -> Result<Memory, SavedError> {
+        contents[of(kind, number)?].take().ok_or(SavedError::Damaged("a section is there twice"))
+    };
+    let named = take(Kind::Circumstances, 0)?;
+    let mut codes = Codes::new(&named);
+    for (what, expected) in circumstances.named() {
+        let found = codes.text().to_owned();
+        if found != expected {
+            return Err(SavedError::Other { what, found, expected });
+        }
+    }
+    let chunk_count = sections.iter().filter(|section| section.kind == Kind::Entries as u32).count();
+    let mut chunks = Vec::with_capacity(chunk_count);
+    for number in 0..chunk_count {
+        let blocks = read_pairs(&take(Kind::Blocks, number)?);
+        let (entries, cold) = (take(Kind::Entries, number)?, take(Kind::Cold, number)?);
+        chunks.push(Arc::new(Chunk::new(entries, cold, blocks)));
+    }
+    let arena = Arena::from_chunks(chunks);
+    let table = |octets| Slots::from_octets(octets).ok_or(SavedError::Damaged("a look-up table is none"));
+    let (base, overlay) = (table(take(Kind::Base, 0)?)?, table(take(Kind::Overlay, 0)?)?);
+    let begins = entry_begins(&arena)?;
+    for positions in [base.positions(), overlay.positions()] {
+        check(positions, &begins)?;
+    }
+    let mut state = State::default();
+    let texts = take(Kind::Texts, 0)?;
+    let mut codes = Codes::new(&texts);
+    let dictionary = Dictionary::default();
+    for number in 0..bounded(codes.number(), TEXTS_MAX)? {
+        if dictionary.number(codes.text()) != u32::try_from(number).ok() {
+            return Err(SavedError::Damaged("a shared text is there twice"));
+        }
+    }
+    let places = read_places(&take(Kind::Places, 0)?)?;
+    read_figures(&mut state, &take(Kind::Figures, 0)?)?;
+    state.files = read_files(&take(Kind::Files, 0)?, &begins)?;
+    read_rows_of(&mut state, &take(Kind::RowsOf, 0)?, &begins)?;
+    state.events = read_events(&take(Kind::Events, 0)?)?;
+    let (key, tally) = (state.table.key, state.table.tally);
+    state.table = Table {
+        base: Arc::new(base),
+        overlay: Arc::new(overlay),
+        arena,
+        dictionary: Arc::new(dictionary),
+        places: Arc::new(places),
+        key,
+        tally,
+    };
+    Ok(state)
+}
+
+fn read_sections(file: &mut File) -> Result<Vec<Section>, SavedError> {
+    let octets = file.metadata()?.len();
+    let mut head = [0; HEAD];
+    file.read_exact(&mut head).map_err(|_| SavedError::NotASnapshot)?;
+    let word = |octets: &[u8]| u32::from_le_bytes(octets.try_into().expect("four octets"));
+    let long = |octets: &[u8]| u64::from_le_bytes(octets.try_into().expect("eight octets"));
+    if head[..8] != MAGIC {
+        return Err(SavedError::NotASnapshot);
+    }
+    let (version, count) = (word(&head[8..12]), word(&head[12..16]) as usize);
+    if version != VERSION {
+        let (found, expected) = (version.to_string(), VERSION.to_string());
+        return Err(SavedError::Other { what: "format", found, expected });
+    }
+    if count > SECTIONS_MAX {
+        return Err(SavedError::Damaged("too many sections"));
+    }
+    let mut rest = vec![0; count * TABLE_LINE + 16];
+    file.read_exact(&mut rest).map_err(|_| SavedError::Damaged("the section table is cut"))?;
+    let (table, sum) = rest.split_at(count * TABLE_LINE);
+    let mut whole = head.to_vec();
+    whole.extend_from_slice(table);
+    if checksum(&whole) != *sum {
+        return Err(SavedError::Damaged("the section table's checksum differs"));
+    }
+    let sections = table.chunks_exact(TABLE_LINE).map(|line| Section {
+        kind: word(&line[..4]),
+        number: word(&line[4..8]) as usize,
+        place: long(&line[8..16]),
+        length: long(&line[16..24]),
+        checksum: line[24..].try_into().expect("sixteen octets"),
+    });
+    let sections: Vec<Section> = sections.collect();
+    let fits = |section: &Section| {
+        section.length <= SECTION_OCTETS_MAX
+            && section.place.checked_add(section.length).is_some_and(|end| end <= octets)
+    };
+    if sections.iter().all(fits) { Ok(sections) } else { Err(SavedError::Damaged("it is shorter than its sections")) }
+}
+
+/// Reads and checks every section, on all cores.
+fn read_contents(path: &Path, sections: &[Section]) -> Result<Vec<Memory>, SavedError> {
+    let next = AtomicUsize::new(0);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let worker = || -> Result<Vec<(usize, Memory)>, SavedError> {
+        let mut file = File::open(path)?;
+        let mut res = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(section) = sections.get(at) else { return Ok(res) };
+            let length = usize::try_from(section.length).map_err(io::Error::other)?;
+            let mut octets = Memory::zeroed(length);
+            file.seek(SeekFrom::Start(section.place))?;
+            file.read_exact(&mut octets)?;
+            if checksum(&octets) != section.checksum {
+                return Err(SavedError::Damaged("a section's checksum differs"));
+            }
+            res.push((at, octets));
+        }
+    };
+    let found = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+        let joined = workers.into_iter().map(|worker| worker.join());
+        joined
+            .map(|found| found.unwrap_or(Err(SavedError::Damaged("a reader broke off"))))
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+    let mut found: Vec<(usize, Memory)> = found.into_iter().flatten().collect();
+    found.sort_by_key(|&(at, _)| at);
+    Ok(found.into_iter().map(|(_, octets)| octets).collect())
+}
+
+/// Which octets of each chunk begin an entry, one bit each, and the chunk's length.
+struct Begins(Vec<(Vec<u64>, usize)>);
+
+impl Begins {
+    fn contains(&self, position: u32) -> bool {
+        let (chunk, offset) = split(position);
+        let Some((bits, length)) = self.0.get(chunk) else { return false };
+        offset < *length && (bits[offset / 64] >> (offset % 64)) & 1 != 0
+    }
+
+    /// True when rows from `begin` to `end` are whole.
+    fn hold(&self, begin: u32, end: u32) -> bool {
+        let ((chunk, _), (same, end_offset)) = (split(begin), split(end));
+        let ends_chunk = self.0.get(chunk).is_some_and(|(_, length)| *length == end_offset);
+        begin == end || (chunk == same && begin < end && self.contains(begin) && (ends_chunk || self.contains(end)))
+    }
+}
+
+/// Walks every chunk from entry to entry, on all cores.
+fn entry_begins(arena: &Arena) -> Result<Begins, SavedError> {
+    let next = AtomicUsize::new(0);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let worker = || -> Result<Vec<(usize, (Vec<u64>, usize))>, SavedError> {
+        let mut res = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(chunk) = arena.chunks().get(number) else { return Ok(res) };
+            res.push((number, (begins_of(&chunk.entries)?, chunk.entries.len())));
+        }
+    };
+    let found = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+        let joined = workers.into_iter().map(|worker| worker.join());
+        joined
+            .map(|found| found.unwrap_or(Err(SavedError::Damaged("a reader broke off"))))
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+    let mut found: Vec<(usize, (Vec<u64>, usize))> = found.into_iter().flatten().collect();
+    found.sort_by_key(|&(number, _)| number);
+    Ok(Begins(found.into_iter().map(|(_, bits)| bits).collect()))
+}
+
+fn begins_of(entries: &[u8]) -> Result<Vec<u64>, SavedError> {
+    if entries.len() > CHUNK_OCTETS_MAX {
+        return Err(SavedError::Damaged("a chunk is too long"));
+    }
+    let mut res = vec![0; entries.len() / 64 + 1];
+    let mut at = 1;
+    while at < entries.len() {
+        if !is_sound(entries, at) {
+            return Err(SavedError::Damaged("an entry is cut"));
+        }
+        res[at / 64] |= 1 << (at % 64);
+        at += Entry::at(entries, at).octets();
+    }
+    Ok(res)
+}
+
+fn check(mut positions: impl Iterator<Item = u32>, begins: &Begins) -> Result<(), SavedError> {
+    if positions.all(|position| begins.contains(position)) {
+        Ok(())
+    } else {
+        Err(SavedError::Damaged("a row is nowhere"))
+    }
+}
+
+/// A count that says how much follows; what does not follow cannot be that much.
+fn bounded(count: u64, most: usize) -> Result<usize, SavedError> {
+    usize::try_from(count).ok().filter(|&count| count <= most).ok_or(SavedError::Damaged("a count is too large"))
+}
+
+fn read_pairs(octets: &[u8]) -> Vec<(u32, u32)> {
+    let word = |octets: &[u8]| u32::from_le_bytes(octets.try_into().expect("four octets"));
+    octets.chunks_exact(8).map(|pair| (word(&pair[..4]), word(&pair[4..]))).collect()
+}
+
+fn read_places(octets: &[u8]) -> Result<Places, SavedError> {
+    let mut codes = Codes::new(octets);
+    let count = bounded(codes.number(), octets.len())?;
+    let files = (0..count).map(|_| codes.text().into()).collect();
+    Ok(Places { files, blocks: read_pairs(codes.rest()) })
+}
+
+fn read_figures(state: &mut State, octets: &[u8]) -> Result<(), SavedError> {
+    let mut codes = Codes::new(octets);
+    state.table.key = NameKey::Secret(codes.number(), codes.number());
+    state.key = BlockKey(codes.number(), codes.number());
+    let digest = codes.number();
+    let mut by_status = [0; 5];
+    for count in &mut by_status {
+        *count = bounded(codes.number(), u32::MAX as usize)?;
+    }
+    state.table.tally = Tally { by_status, digest };
+    let count = bounded(codes.number(), octets.len())?;
+    state.free = (0..count).map(|_| u32::try_from(codes.number()).unwrap_or(0)).collect();
+    Ok(())
+}
+
+fn read_files(octets: &[u8], begins: &Begins) -> Result<BTreeMap<PathBuf, Arc<FileState>>, SavedError> {
+    let mut codes = Codes::new(octets);
+    let mut res = BTreeMap::new();
+    for _ in 0..bounded(codes.number(), octets.len())? {
+        let path = PathBuf::from(codes.text());
+        let (octets, identity) = (codes.number(), (codes.number(), codes.number()));
+        let changed = (codes.long(), codes.long());
+        let stamp = Stamp { octets, identity, changed };
+        let is_fresh = codes.octet() != 0;
+        let content = match codes.octet() {
+            0 => Content::Table(read_table(&mut codes, begins)?),
+            _ => Content::Changes(read_changes(&mut codes)?),
+        };
+        res.insert(path, Arc::new(FileState { stamp, is_fresh, content }));
+    }
+    Ok(res)
+}
+
+fn read_table(codes: &mut Codes<'_>, begins: &Begins) -> Result<TableFile, SavedError> {
+    /// Octets of a block.
+    const BLOCK: usize = 32;
+    let mut res = TableFile { header: codes.text().to_owned(), ..TableFile::default() };
+    res.rows = bounded(codes.number(), u32::MAX as usize)?;
+    let count = bounded(codes.number(), codes.rest().len() / BLOCK)?;
+    res.blocks.reserve_exact(count);
+    for _ in 0..count {
+        let block = codes.take(BLOCK);
+        let long = |at: usize| u64::from_le_bytes(block[at..at + 8].try_into().expect("eight octets"));
+        let word = |at: usize| u32::from_le_bytes(block[at..at + 4].try_into().expect("four octets"));
+        let block =
+            KnownBlock { hash: [long(0), long(8)], number: word(16), lines: word(20), begin: word(24), end: word(28) };
+        if !begins.hold(block.begin, block.end) {
+            return Err(SavedError::Damaged("a block is nowhere"));
+        }
+        res.blocks.push(block);
+    }
+    for _ in 0..bounded(codes.number(), codes.rest().len())? {
+        let number = u32::try_from(codes.number()).unwrap_or(0);
+        let bad_rows = u32::try_from(codes.number()).unwrap_or(0);
+        let issues = read_issues(codes)?;
+        res.findings.insert(number, Arc::new(Findings { issues, bad_rows }));
+    }
+    Ok(res)
+}
+
+fn read_changes(codes: &mut Codes<'_>) -> Result<ChangesFile, SavedError> {
+    let text = codes.text().to_owned();
+    let whole_octets = bounded(codes.number(), text.len())?;
+    if !text.is_char_boundary(whole_octets) {
+        return Err(SavedError::Damaged("a line ends inside a character"));
+    }
+    Ok(ChangesFile {
+        whole_octets,
+        text: Arc::new(text),
+        whole_lines: u32::try_from(codes.number()).unwrap_or(0),
+        events: bounded(codes.number(), u32::MAX as usize)?,
+        bad_lines: bounded(codes.number(), u32::MAX as usize)?,
+        issues: Arc::new(read_issues(codes)?),
+    })
+}
+
+fn read_issues(codes: &mut Codes<'_>) -> Result<Vec<Issue>, SavedError> {
+    let count = bounded(codes.number(), codes.rest().len())?;
+    let mut res = Vec::with_capacity(count);
+    for _ in 0..count {
+        let severity = match codes.octet() {
+            0 => Severity::Info,
+            1 => Severity::Warning,
+            _ => Severity::Error,
+        };
+        let rule = known_rule(codes.text());
+        let file = codes.text().into();
+        let mut text = || codes.text().to_owned();
+        let (key, value, message) = (text(), text(), text());
+        let (line, column) = (u32::try_from(codes.number()).unwrap_or(0), u32::try_from(codes.number()).unwrap_or(0));
+        res.push(Issue { severity, rule, file, line, column, key, value, message });
+    }
+    Ok(res)
+}
+
+fn read_rows_of(state: &mut State, octets: &[u8], begins: &Begins) -> Result<(), SavedError> {
+    let mut codes = Codes::new(octets);
+    let rows_of = Arc::make_mut(&mut state.rows_of);
+    for _ in 0..bounded(codes.number(), octets.len())? {
+        let name = read_name(&mut codes)?;
+        let count = bounded(codes.number(), octets.len())?;
+        let rows: Vec<u32> = (0..count).map(|_| u32::try_from(codes.number()).unwrap_or(0)).collect();
+        check(rows.iter().copied(), begins)?;
+        rows_of.insert(name, rows);
+    }
+    let contested = Arc::make_mut(&mut state.contested);
+    for _ in 0..bounded(codes.number(), octets.len())? {
+        contested.insert(read_name(&mut codes)?);
+    }
+    Ok(())
+}
+
+fn read_events(octets: &[u8]) -> Result<Events, SavedError> {
+    let mut codes = Codes::new(octets);
+    let mut res = Events::default();
+    for _ in 0..bounded(codes.number(), octets.len())? {
+        res.names.insert(read_name(&mut codes)?);
+    }
+    res.issues = read_issues(&mut codes)?;
+    for _ in 0..bounded(codes.number(), octets.len())? {
+        res.last_seq.insert(PathBuf::from(codes.text()), codes.number());
+    }
+    for _ in 0..bounded(codes.number(), octets.len())? {
+        res.blocks.insert(PathBuf::from(codes.text()), u32::try_from(codes.number()).unwrap_or(0));
+    }
+    Ok(res)
+}
+
+/// A name in wire form.
+fn read_name(codes: &mut Codes<'_>) -> Result<Box<[u8]>, SavedError> {
+    let length = bounded(codes.number(), crate::model::name::NAME_OCTETS_MAX)?;
+    let octets = codes.take(length);
+    match crate::model::DomainName::from_wire(&octets) {
+        Ok((name, used)) if used == octets.len() && *name.wire() == *octets => Ok(octets[..].into()),
+        Ok(_) | Err(_) => Err(SavedError::Damaged("a name is none")),
+    }
+}

@@ -1,0 +1,265 @@
+//! One table file through all cores: a reader that cuts, workers that compare and parse, and the caller that collects.
+//!
+//! Blocks the caller knows by their hash are not parsed again. What is on its way at one time is bounded, so a file takes
+//! the same working memory whatever its size. Pieces reach the caller in the order of the file.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
+
+use siphasher::sip128::SipHasher13;
+use thiserror::Error;
+
+use super::arena::Rows;
+use super::block::{BlockReader, Findings, Reading};
+use super::parse::FileError;
+use super::source::{SourceError, line_count, source_error};
+use super::split::{Cutter, Piece, next_block};
+
+/// Pieces on their way at one time: enough to keep every core busy, some megabytes each.
+const PIECES_MAX: usize = 16;
+
+/// Why a file is refused whole.
+#[derive(Debug, Error)]
+pub enum ScanError {
+    /// By what it says.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// By its octets.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+impl ScanError {
+    /// The same, with lines counted from `first_line`.
+    fn below(self, first_line: u32) -> Self {
+        match self {
+            Self::File(FileError::CutShort { line }) => FileError::CutShort { line: first_line + line }.into(),
+            Self::Source(SourceError::Encoding { line, expected }) => {
+                let line = line - 1 + usize::try_from(first_line).unwrap_or(0);
+                SourceError::Encoding { line, expected }.into()
+            }
+            other => other,
+        }
+    }
+}
+
+/// Tells blocks apart: 128 bits under a secret of this process.
+pub type BlockHash = [u64; 2];
+
+/// The secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockKey(pub u64, pub u64);
+
+impl BlockKey {
+    /// From the operating system's randomness.
+    pub fn random() -> Self {
+        use std::hash::BuildHasher;
+        let random = |n: u64| std::collections::hash_map::RandomState::new().hash_one(n);
+        Self(random(2), random(3))
+    }
+
+    /// The hash of a block's text.
+    pub fn hash(self, text: &[u8]) -> BlockHash {
+        let hash = SipHasher13::new_with_keys(self.0, self.1).hash(text);
+        [hash.h1, hash.h2]
+    }
+}
+
+/// A block as it was found.
+#[derive(Debug)]
+pub struct ScannedBlock {
+    /// Of its text.
+    pub hash: BlockHash,
+    /// Lines.
+    pub lines: u32,
+    /// Where its rows begin in the piece's entries; `None` when the block is known and was not parsed.
+    pub begin: Option<u32>,
+    /// What else it holds.
+    pub found: Findings,
+}
+
+/// The blocks of one piece.
+#[derive(Default)]
+pub struct ScannedPiece {
+    /// In the order of the file.
+    pub blocks: Vec<ScannedBlock>,
+    /// Rows of those that were parsed.
+    pub rows: Rows,
+    /// Octets of text.
+    pub octets: usize,
+    /// Why the block after the last one refuses the file.
+    error: Option<ScanError>,
+}
+
+/// What blocks are compared with.
+pub trait Known: Sync {
+    /// True when a block of this hash need not be parsed.
+    fn knows(&self, hash: &BlockHash) -> bool;
+}
+
+/// Scans a file from `first_line` on and calls `each` with its pieces in order; stops at the first error.
+pub fn scan<R: Read + Send>(
+    mut cutter: Cutter<R>,
+    reading: Reading<'_>,
+    key: BlockKey,
+    known: &dyn Known,
+    first_line: u32,
+    mut each: impl FnMut(ScannedPiece) -> Result<(), ScanError>,
+) -> Result<(), ScanError> {
+    let mut line = first_line;
+    let mut collect = |mut piece: ScannedPiece| {
+        let error = piece.error.take();
+        line += piece.blocks.iter().map(|block| block.lines).sum::<u32>();
+        each(piece)?;
+        error.map_or(Ok(()), |error| Err(error.below(line)))
+    };
+    let Some(first) = cutter.next_piece().map_err(source_error)? else { return Ok(()) };
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    if first.is_last || cores == 1 {
+        let mut reader = BlockReader::new(reading);
+        let mut next = Some(first);
+        while let Some(piece) = next {
+            collect(read_piece(&mut reader, reading, key, known, &piece))?;
+            next = cutter.next_piece().map_err(source_error)?;
+        }
+        return Ok(());
+    }
+    std::thread::scope(|scope| {
+        let (pieces, to_workers) = sync_channel::<(usize, Piece)>(cores);
+        let to_workers = Mutex::new(to_workers);
+        let to_workers = std::sync::Arc::new(to_workers);
+        let (results, from_workers) = channel();
+        let (tokens, to_cutter) = sync_channel::<()>(PIECES_MAX);
+        for _ in 0..cores {
+            let (to_workers, results) = (to_workers.clone(), results.clone());
+            scope.spawn(move || work(&to_workers, &results, reading, key, known));
+        }
+        drop(to_workers);
+        let errors = results;
+        scope.spawn(move || cut(cutter, first, &pieces, &to_cutter, &errors));
+        in_order(&from_workers, &tokens, &mut collect)
+    })
+}
+
+/// The reader's thread: feeds pieces, each for a token, until the file or the interest ends.
+fn cut<R: Read>(
+    mut cutter: Cutter<R>,
+    first: Piece,
+    pieces: &SyncSender<(usize, Piece)>,
+    tokens: &Receiver<()>,
+    results: &Sender<(usize, Result<ScannedPiece, ScanError>)>,
+) {
+    let mut next = Some(first);
+    for number in 0.. {
+        let Some(piece) = next else { return };
+        let nobody_listens = number >= PIECES_MAX && tokens.recv().is_err();
+        if nobody_listens || pieces.send((number, piece)).is_err() {
+            return;
+        }
+        next = match cutter.next_piece() {
+            Ok(next) => next,
+            Err(error) => {
+                // If nobody listens any more there is another error already.
+                let _ = results.send((number + 1, Err(source_error(error).into())));
+                return;
+            }
+        };
+    }
+}
+
+/// A worker's thread.
+fn work(
+    pieces: &Mutex<Receiver<(usize, Piece)>>,
+    results: &Sender<(usize, Result<ScannedPiece, ScanError>)>,
+    reading: Reading<'_>,
+    key: BlockKey,
+    known: &dyn Known,
+) {
+    let mut reader = BlockReader::new(reading);
+    loop {
+        let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((number, piece)) = next else { return };
+        let scanned = read_piece(&mut reader, reading, key, known, &piece);
+        if results.send((number, Ok(scanned))).is_err() {
+            return;
+        }
+    }
+}
+
+/// The caller's part: brings results into order.
+fn in_order(
+    results: &Receiver<(usize, Result<ScannedPiece, ScanError>)>,
+    tokens: &SyncSender<()>,
+    collect: &mut impl FnMut(ScannedPiece) -> Result<(), ScanError>,
+) -> Result<(), ScanError> {
+    let mut early = BTreeMap::new();
+    let mut expected = 0;
+    while let Ok((number, result)) = results.recv() {
+        early.insert(number, result);
+        while let Some(result) = early.remove(&expected) {
+            collect(result?)?;
+            expected += 1;
+            // The cutter may have come to the end already.
+            let _ = tokens.try_send(());
+        }
+    }
+    Ok(())
+}
+
+fn read_piece(
+    reader: &mut BlockReader<'_>,
+    reading: Reading<'_>,
+    key: BlockKey,
+    known: &dyn Known,
+    piece: &Piece,
+) -> ScannedPiece {
+    let mut res = ScannedPiece { octets: piece.text.len(), ..ScannedPiece::default() };
+    let mut at = 0;
+    while let Some(block) = next_block(&piece.text[at..], reading.quoting()) {
+        let text = &piece.text[at..at + block.octets];
+        at += block.octets;
+        let hash = key.hash(text);
+        let mut scanned = ScannedBlock { hash, lines: block.lines, begin: None, found: Findings::default() };
+        if !known.knows(&hash) {
+            let ends_file = piece.is_last && at == piece.text.len();
+            scanned.begin = Some(u32::try_from(res.rows.entries.len()).expect("a piece's rows are far below 4 GiB"));
+            match read_block(reader, text, ends_file, &mut res.rows) {
+                Ok(found) => scanned.found = found,
+                Err(error) => {
+                    res.error = Some(error);
+                    return res;
+                }
+            }
+        }
+        res.blocks.push(scanned);
+    }
+    res
+}
+
+fn read_block(
+    reader: &mut BlockReader<'_>,
+    text: &[u8],
+    ends_file: bool,
+    rows: &mut Rows,
+) -> Result<Findings, ScanError> {
+    let text = std::str::from_utf8(text)
+        .map_err(|error| SourceError::Encoding { line: line_count(&text[..error.valid_up_to()]), expected: "UTF-8" })?;
+    Ok(reader.read(text, ends_file, rows)?)
+}
+
+/// Reads the header of a CSV: what was read behind it, the columns, the header's text, and the line that follows.
+pub fn read_header(reader: &mut impl Read) -> Result<Header, ScanError> {
+    /// Octets in which the header must be: a row's length, with room for comments above.
+    const HEADER_OCTETS_MAX: u64 = 256 << 10;
+    let mut begun = Vec::new();
+    io::Read::by_ref(reader).take(HEADER_OCTETS_MAX).read_to_end(&mut begun).map_err(source_error)?;
+    super::parse::split_header(begun).map_err(|error| match error {
+        super::parse::HeaderError::File(error) => error.into(),
+        super::parse::HeaderError::Encoding(line) => SourceError::Encoding { line, expected: "UTF-8" }.into(),
+    })
+}
+
+pub use super::parse::Header;

@@ -1,0 +1,319 @@
+//! Text into records, records into blocks, files into pieces of whole blocks.
+//!
+//! A block ends after a record whose hash says so, so equal stretches of two versions of a file are cut alike wherever
+//! they stand, and a change is felt in its own block only. Pieces are what workers take: many blocks, never half of one.
+//! Line feeds inside quotes end no record of a CSV; the quoting is the one of the `csv` reader.
+
+use std::io::{self, Read};
+
+use memchr::memchr;
+
+use super::parse::ROW_OCTETS_MAX;
+
+/// One record in so many ends a block: a kilobyte of a usual table, so that an edit costs a handful of rows.
+const RECORDS_PER_BLOCK: u64 = 8;
+/// A block of records that all refuse to end one ends here.
+const BLOCK_RECORDS_MAX: u32 = 512;
+/// Octets a piece has before its end is looked for.
+const PIECE_OCTETS: usize = 1 << 20;
+/// How far the end of a piece is looked for; behind it any record will do.
+const PIECE_OVERHANG: usize = 256 << 10;
+
+/// How records of a text are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quoting {
+    /// By quotes, as in a CSV.
+    Csv,
+    /// Lines only.
+    None,
+}
+
+/// A record: where it ends, its line feed included, and how many lines it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Octets, line feed included.
+    pub octets: usize,
+    /// Lines; more than one only inside quotes.
+    pub lines: u32,
+    /// True when it has quotes or a lone carriage return, so that splitting at commas would be wrong.
+    pub is_quoted: bool,
+}
+
+/// The record at the start of `text`; `None` at its end. A quote that is not closed within [`ROW_OCTETS_MAX`] octets
+/// counts as none: one stray quote must not swallow the rest of a file.
+pub fn next_record(text: &[u8], quoting: Quoting) -> Option<Record> {
+    if text.is_empty() {
+        return None;
+    }
+    let line = memchr(b'\n', text).map_or(text.len(), |at| at + 1);
+    if quoting == Quoting::None || text[0] == b'#' {
+        return Some(Record { octets: line, lines: 1, is_quoted: false });
+    }
+    let content = text[..line].strip_suffix(b"\n").unwrap_or(&text[..line]);
+    let content = content.strip_suffix(b"\r").unwrap_or(content);
+    if memchr::memchr2(b'"', b'\r', content).is_none() {
+        return Some(Record { octets: line, lines: 1, is_quoted: false });
+    }
+    let octets = quoted_record(&text[..text.len().min(ROW_OCTETS_MAX)]).unwrap_or_else(|| {
+        let is_rest = text.len() <= ROW_OCTETS_MAX;
+        if is_rest { text.len() } else { line }
+    });
+    let feeds = memchr::memchr_iter(b'\n', &text[..octets]).count();
+    let lines = u32::try_from(feeds).unwrap_or(u32::MAX).max(1);
+    Some(Record { octets, lines, is_quoted: true })
+}
+
+/// Where in a field a CSV reader stands.
+enum Field {
+    Begin,
+    /// A `#` began the record: nothing counts up to the line feed.
+    Comment,
+    Plain,
+    QuoteInQuoted,
+    Quoted,
+    /// Before the first field, where a comment may begin.
+    RecordBegin,
+}
+
+/// The end of the record at the start of `text`, by the rules of the `csv` reader; `None` when `text` ends before it.
+fn quoted_record(text: &[u8]) -> Option<usize> {
+    let mut field = Field::RecordBegin;
+    for (at, &octet) in text.iter().enumerate() {
+        field = match (field, octet) {
+            (Field::Quoted, b'"') => Field::QuoteInQuoted,
+            (Field::Quoted, _) | (Field::QuoteInQuoted | Field::Begin | Field::RecordBegin, b'"') => Field::Quoted,
+            (_, b'\n') => return Some(at + 1),
+            (Field::Comment, _) | (Field::RecordBegin, b'#') => Field::Comment,
+            // A lone carriage return ends a record too.
+            (_, b'\r') => Field::RecordBegin,
+            (_, b',') => Field::Begin,
+            _ => Field::Plain,
+        };
+    }
+    None
+}
+
+/// True when a record with these octets ends its block. A fixed function of the record: every node cuts alike.
+fn ends_block(record: &[u8]) -> bool {
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut sum = record.len() as u64;
+    let mut chunks = record.chunks_exact(8);
+    for chunk in &mut chunks {
+        let word = u64::from_le_bytes(chunk.try_into().expect("chunks have eight octets"));
+        sum = (sum ^ word).wrapping_mul(MULTIPLIER).rotate_left(29);
+    }
+    for &octet in chunks.remainder() {
+        sum = (sum ^ u64::from(octet)).wrapping_mul(MULTIPLIER).rotate_left(29);
+    }
+    (sum.wrapping_mul(MULTIPLIER) >> 40).is_multiple_of(RECORDS_PER_BLOCK)
+}
+
+/// A run of whole records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Octets.
+    pub octets: usize,
+    /// Lines.
+    pub lines: u32,
+}
+
+/// The block at the start of `text`; `None` at its end.
+pub fn next_block(text: &[u8], quoting: Quoting) -> Option<Block> {
+    let (mut octets, mut lines, mut records) = (0, 0, 0);
+    while let Some(record) = next_record(&text[octets..], quoting) {
+        let is_end = ends_block(&text[octets..octets + record.octets]);
+        octets += record.octets;
+        lines += record.lines;
+        records += 1;
+        if is_end || records == BLOCK_RECORDS_MAX {
+            break;
+        }
+    }
+    (octets > 0).then_some(Block { octets, lines })
+}
+
+/// Cuts what a reader gives into pieces of whole blocks.
+pub struct Cutter<R> {
+    reader: R,
+    quoting: Quoting,
+    /// Read and not yet given out.
+    rest: Vec<u8>,
+    is_at_end: bool,
+}
+
+/// Some blocks of a file.
+#[derive(Debug)]
+pub struct Piece {
+    /// Their text.
+    pub text: Vec<u8>,
+    /// True for the last one.
+    pub is_last: bool,
+}
+
+impl<R: Read> Cutter<R> {
+    /// A cutter that gives out `begun` first.
+    pub fn new(begun: Vec<u8>, reader: R, quoting: Quoting) -> Self {
+        Self { reader, quoting, rest: begun, is_at_end: false }
+    }
+
+    /// The next piece; `None` after the last. There is always a last one, if only an empty one.
+    pub fn next_piece(&mut self) -> io::Result<Option<Piece>> {
+        if self.is_at_end && self.rest.is_empty() {
+            return Ok(None);
+        }
+        self.fill(PIECE_OCTETS + PIECE_OVERHANG)?;
+        if self.is_at_end && self.rest.len() <= PIECE_OCTETS + PIECE_OVERHANG {
+            let text = std::mem::take(&mut self.rest);
+            return Ok(Some(Piece { text, is_last: true }));
+        }
+        loop {
+            if let Some(end) = self.piece_end() {
+                let rest = self.rest.split_off(end);
+                let text = std::mem::replace(&mut self.rest, rest);
+                let is_last = self.is_at_end && self.rest.is_empty();
+                return Ok(Some(Piece { text, is_last }));
+            }
+            // A record longer than the overhang: the limit on records makes this end.
+            self.fill(self.rest.len() + PIECE_OVERHANG)?;
+            if self.is_at_end {
+                let text = std::mem::take(&mut self.rest);
+                return Ok(Some(Piece { text, is_last: true }));
+            }
+        }
+    }
+
+    fn fill(&mut self, octets: usize) -> io::Result<()> {
+        while !self.is_at_end && self.rest.len() < octets {
+            let missing = (octets - self.rest.len()) as u64;
+            self.rest.reserve(octets - self.rest.len());
+            self.is_at_end = self.reader.by_ref().take(missing).read_to_end(&mut self.rest)? == 0;
+        }
+        Ok(())
+    }
+
+    /// The end of the first block that ends behind [`PIECE_OCTETS`], or of the last record if none does.
+    fn piece_end(&self) -> Option<usize> {
+        let may_be_quoted = self.quoting == Quoting::Csv && memchr::memchr2(b'"', b'\r', &self.rest).is_some();
+        let mut at = match may_be_quoted {
+            true => 0,
+            false => PIECE_OCTETS + memchr(b'\n', &self.rest[PIECE_OCTETS..])? + 1,
+        };
+        let mut last_record = None;
+        while let Some(record) = next_record(&self.rest[at..], self.quoting) {
+            let end = at + record.octets;
+            // What stands at the end of the buffer may go on behind it.
+            let is_whole =
+                end + ROW_OCTETS_MAX <= self.rest.len() || (!record.is_quoted && self.rest[end - 1] == b'\n');
+            if !is_whole {
+                break;
+            }
+            if end > PIECE_OCTETS {
+                if ends_block(&self.rest[at..end]) {
+                    return Some(end);
+                }
+                last_record = Some(end);
+            }
+            at = end;
+        }
+        last_record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Octets of each record as the `csv` reader sees them.
+    fn by_csv(text: &[u8]) -> Vec<Vec<String>> {
+        let mut reader =
+            csv::ReaderBuilder::new().flexible(true).has_headers(false).comment(Some(b'#')).from_reader(text);
+        reader
+            .byte_records()
+            .map(|record| record.expect("in memory").iter().map(|f| String::from_utf8_lossy(f).into_owned()).collect())
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn records_are_those_of_the_csv_reader(text in "([ab,#\"]|\r?\n|\r|\"\"){0,60}") {
+            let mut found = Vec::new();
+            let mut rest = text.as_bytes();
+            let mut lines = 0;
+            while let Some(record) = next_record(rest, Quoting::Csv) {
+                let (one, after) = rest.split_at(record.octets);
+                found.extend(by_csv(one));
+                lines += record.lines as usize;
+                rest = after;
+            }
+            prop_assert_eq!(found, by_csv(text.as_bytes()));
+            let feeds = text.matches('\n').count();
+            prop_assert!(lines == feeds || lines == feeds + 1, "{} lines of {}", lines, feeds);
+        }
+
+    }
+
+    proptest! {
+        // Each case is some megabytes.
+        #![proptest_config(ProptestConfig::with_cases(8))]
+        #[test]
+        fn pieces_and_blocks_give_the_text_back(seed in any::<u64>(), quotes in any::<bool>()) {
+            let mut text = Vec::new();
+            let mut state = seed;
+            for n in 0..60_000u64 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(n);
+                let long = "x".repeat((state >> 58) as usize);
+                let quoted = quotes && state % 1000 == 0;
+                text.extend_from_slice(format!("d{state},{long},{}\n", if quoted { "\"two\nlines\"" } else { "" }).as_bytes());
+            }
+            let blocks = |mut text: &[u8]| {
+                let mut res = Vec::new();
+                while let Some(block) = next_block(text, Quoting::Csv) {
+                    res.push(text[..block.octets].to_vec());
+                    text = &text[block.octets..];
+                }
+                res
+            };
+            let whole = blocks(&text);
+            let mut cutter = Cutter::new(Vec::new(), &text[..], Quoting::Csv);
+            let mut cut = Vec::new();
+            let mut last = false;
+            while let Some(piece) = cutter.next_piece().expect("in memory") {
+                prop_assert!(!last);
+                cut.extend(blocks(&piece.text));
+                last = piece.is_last;
+            }
+            prop_assert!(last && cut == whole, "{} blocks, {} of the whole", cut.len(), whole.len());
+        }
+    }
+
+    #[test]
+    fn a_stray_quote_costs_its_own_line() {
+        let text = format!("a,\"b\n{}", "c,d\n".repeat(50_000));
+        let record = next_record(text.as_bytes(), Quoting::Csv).expect("a record");
+        assert_eq!((record.octets, record.lines, record.is_quoted), (5, 1, true));
+        let pieces: usize = {
+            let mut cutter = Cutter::new(Vec::new(), text.as_bytes(), Quoting::Csv);
+            std::iter::from_fn(|| cutter.next_piece().expect("in memory")).map(|piece| piece.text.len()).sum()
+        };
+        assert_eq!(pieces, text.len());
+    }
+
+    #[test]
+    fn an_insertion_changes_its_own_block_only() {
+        let text: String = (0..5000).map(|n| format!("domain{n}.cn,self\n")).collect();
+        let blocks = |text: &str| {
+            let mut rest = text.as_bytes();
+            let mut res = Vec::new();
+            while let Some(block) = next_block(rest, Quoting::None) {
+                res.push(rest[..block.octets].to_vec());
+                rest = &rest[block.octets..];
+            }
+            res
+        };
+        let before = blocks(&text);
+        let after = blocks(&text.replace("domain2500.cn", "inserted.cn,self\ndomain2500.cn"));
+        let new = after.iter().filter(|block| !before.contains(block)).count();
+        assert!(before.len() > 300 && (1..=3).contains(&new), "{} blocks, {new} new", before.len());
+    }
+}

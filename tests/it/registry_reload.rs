@@ -1,0 +1,194 @@
+//! Incremental reloads say what a full load says, whatever was edited.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use icpgate::model::Day;
+use icpgate::registry::{Loaded, ReloadOutcome, Settings, Shrink, Store, load_paths};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::harness::fixture::TODAY;
+
+const HEADER: &str = "domain,site_no,subject_no,access,status,updated_on,expires_on,site_name\n";
+
+fn now() -> SystemTime {
+    Day::parse(TODAY).expect("a day").begins_at() + Duration::from_secs(3600)
+}
+
+fn settings(dir: &Path) -> Settings {
+    Settings { max_bad_rows: 10_000, max_shrink_percent: 100, ..Settings::new("self", vec![dir.to_owned()]) }
+}
+
+/// Everything that a loaded state shows, in one order.
+fn shown(loaded: &Loaded) -> (Vec<String>, Vec<String>, Vec<String>, String) {
+    let mut rows: Vec<String> = loaded.snapshot.rows().map(|row| format!("{row:?}")).collect();
+    rows.sort();
+    let found = loaded.snapshot.rows().map(|row| {
+        let id = loaded.snapshot.find(row.domain.as_ref()).expect("a row that is listed is found");
+        format!("{} {:?}", row.domain, loaded.snapshot.facts(id))
+    });
+    let mut found: Vec<String> = found.collect();
+    found.sort();
+    let issues = loaded.issues.iter().map(ToString::to_string).collect();
+    let figures = format!(
+        "{:?} {} {:?}",
+        loaded.snapshot.rows_by_status(),
+        loaded.digest,
+        loaded.files.iter().map(|file| (file.rows, file.bad_rows)).collect::<Vec<_>>()
+    );
+    (rows, found, issues, figures)
+}
+
+/// One edit of one file.
+#[derive(Clone, Debug)]
+enum Edit {
+    Append(usize, String),
+    Delete(usize, usize),
+    Event(usize),
+    Insert(usize, usize, String),
+    Move(usize, usize),
+    Remove(usize),
+    Repeat(usize, usize),
+    RewriteEvents,
+}
+
+fn line() -> impl Strategy<Value = String> {
+    (0..60u32, 0..12u32, 0..5usize, 0..6usize, 0..3usize, 0..10usize).prop_map(
+        |(domain, site, access, status, day, odd)| {
+            let access = ["self", "other", "self;other", "", "third"][access];
+            let status = ["active", "", "pending", "cancelled", "expired", "nonsense"][status];
+            let day = ["", "2026-01-01", "2026-02-01"][day];
+            let subject = site / 3 + 1;
+            let name = match odd {
+                0 => "\"quoted, and\nof two lines\"",
+                1 => "文字",
+                _ => "",
+            };
+            let number = if odd == 2 {
+                "川ICP备10000001号-1".to_owned()
+            } else {
+                format!("京ICP备202100000{subject}号-{}", site + 1)
+            };
+            let main = if odd == 3 { String::new() } else { number.split('-').next().unwrap_or("").to_owned() };
+            format!("d{domain}.cn,{number},{main},{access},{status},{day},2030-01-01,{name}\n")
+        },
+    )
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        (0..2usize, line()).prop_map(|(file, line)| Edit::Append(file, line)),
+        (0..2usize, any::<usize>()).prop_map(|(file, at)| Edit::Delete(file, at)),
+        any::<usize>().prop_map(Edit::Event),
+        any::<usize>().prop_map(Edit::Event),
+        (0..2usize, any::<usize>(), line()).prop_map(|(file, at, line)| Edit::Insert(file, at, line)),
+        (0..2usize, any::<usize>()).prop_map(|(file, at)| Edit::Move(file, at)),
+        (0..2usize).prop_map(Edit::Remove),
+        (0..2usize, any::<usize>()).prop_map(|(file, at)| Edit::Repeat(file, at)),
+        Just(Edit::RewriteEvents),
+    ]
+}
+
+/// The n-th of some events over the domains that rows use.
+fn event(n: usize, seq: usize) -> String {
+    let (domain, subject) = (n / 8 % 70, n / 8 % 5 + 1);
+    match n % 8 {
+        0 => format!(r#"{{"event":"cancel-access","domain":"d{domain}.cn","provider":"self"}}"#),
+        1 => format!(r#"{{"event":"add-access","domain":"d{domain}.cn","provider":"self"}}"#),
+        2 => format!(r#"{{"event":"deregister-site","domain":"d{domain}.cn"}}"#),
+        3 => format!(r#"{{"event":"deregister-subject","subject_no":"京ICP备202100000{subject}号"}}"#),
+        4 => format!(
+            r#"{{"event":"first-filing","domain":"d{domain}.cn","site_no":"沪ICP备202600000{subject}号-1","access":["self"]}}"#
+        ),
+        5 => format!(
+            r#"{{"event":"add-site","domain":"d{domain}.cn","site_no":"京ICP备202100000{subject}号-{n}","access":["self"]}}"#
+        ),
+        6 => format!(r#"{{"event":"change","domain":"d{domain}.cn","site_name":"n{n}"}}"#),
+        _ => format!(r#"{{"seq":{seq},"event":"claim","domain":"d{domain}.cn","account":"a{n}"}}"#),
+    }
+}
+
+/// The files as lines, so that edits are easy.
+struct Files {
+    tables: [Vec<String>; 2],
+    events: Vec<String>,
+}
+
+impl Files {
+    fn apply(&mut self, edit: &Edit) {
+        let place = |lines: &Vec<String>, at: usize| at % (lines.len() + 1);
+        match edit {
+            Edit::Append(file, line) => self.tables[*file].push(line.clone()),
+            Edit::Delete(file, at) => {
+                let at = place(&self.tables[*file], *at);
+                self.tables[*file].drain(at..(at + 1).min(self.tables[*file].len()));
+            }
+            Edit::Event(n) => self.events.push(event(*n, self.events.len() + 1) + "\n"),
+            Edit::Insert(file, at, line) => {
+                let at = place(&self.tables[*file], *at);
+                self.tables[*file].insert(at, line.clone());
+            }
+            Edit::Move(file, at) => {
+                let at = place(&self.tables[*file], *at);
+                self.tables[*file].rotate_left(at);
+            }
+            Edit::Remove(file) => self.tables[*file].clear(),
+            Edit::Repeat(file, at) => {
+                let lines = &mut self.tables[*file];
+                let from = place(lines, *at);
+                let again = lines[from..(from + 20).min(lines.len())].to_vec();
+                lines.extend(again);
+            }
+            Edit::RewriteEvents => self.events.reverse(),
+        }
+    }
+
+    fn write(&self, dir: &Path) {
+        let text = |lines: &[String]| format!("{HEADER}{}", lines.concat());
+        fs::write(dir.join("a.csv"), text(&self.tables[0])).expect("writes");
+        fs::write(dir.join("b.csv"), text(&self.tables[1])).expect("writes");
+        let path = dir.join("c.changes.jsonl");
+        let events = self.events.concat();
+        match fs::read_to_string(&path) {
+            // Growth is appended, as writers of events do.
+            Ok(old) if events.starts_with(&old) => {
+                use std::io::Write;
+                let mut file = fs::OpenOptions::new().append(true).open(&path).expect("opens");
+                file.write_all(&events.as_bytes()[old.len()..]).expect("appends");
+            }
+            _ => fs::write(&path, events).expect("writes"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn an_incremental_reload_says_what_a_full_load_says(
+        tables in [proptest::collection::vec(line(), 0..120), proptest::collection::vec(line(), 0..30)],
+        edits in proptest::collection::vec((edit(), any::<bool>(), 0..3u8), 1..14),
+    ) {
+        let dir = TempDir::new().expect("a directory");
+        let mut files = Files { tables, events: Vec::new() };
+        files.write(dir.path());
+        let store = Store::new(settings(dir.path()));
+        store.reload(now(), Shrink::Accept);
+        for (edit, by_stamp, tidies) in edits {
+            files.apply(&edit);
+            files.write(dir.path());
+            let outcome = if by_stamp { store.reload_changed(now()) } else { store.reload(now(), Shrink::Accept) };
+            prop_assert!(!matches!(outcome, ReloadOutcome::Refused(_)), "{edit:?}: {outcome:?}");
+            if tidies == 0 {
+                store.tidy_always().expect("a state to tidy");
+            }
+            let full = load_paths(&settings(dir.path()), now()).expect("loads");
+            let (incremental, full) = (shown(&store.loaded().expect("a state")), shown(&full));
+            prop_assert_eq!(&incremental.0, &full.0, "rows after {:?}", edit);
+            prop_assert_eq!(&incremental.1, &full.1, "look-ups after {:?}", edit);
+            prop_assert_eq!(&incremental.2, &full.2, "findings after {:?}", edit);
+            prop_assert_eq!(&incremental.3, &full.3, "figures after {:?}", edit);
+        }
+    }
+}
