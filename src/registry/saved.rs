@@ -119,7 +119,9 @@ enum Kind {
 pub fn write(path: &Path, state: &State, circumstances: &Circumstances) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
-    let beside = directory.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+    let name = name.to_string_lossy();
+    remove_leftovers(directory, &name);
+    let beside = directory.join(format!(".{name}.{}{LEFTOVER}", std::process::id()));
     let written = write_to(&beside, state, circumstances).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         // What is left of it helps nobody.
@@ -128,6 +130,22 @@ pub fn write(path: &Path, state: &State, circumstances: &Circumstances) -> io::R
     }
     // The rename itself must outlive a power cut.
     File::open(directory)?.sync_all()
+}
+
+/// What the name of a file that is being written ends with.
+const LEFTOVER: &str = ".tmp";
+
+/// Removes what writers that were killed left beside the file.
+fn remove_leftovers(directory: &Path, name: &str) {
+    let begin = format!(".{name}.");
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let found = entry.file_name();
+        let found = found.to_string_lossy();
+        if found.starts_with(&begin) && found.ends_with(LEFTOVER) {
+            // One that cannot be removed stays; it is in nobody's way.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn write_to(path: &Path, state: &State, circumstances: &Circumstances) -> io::Result<()> {

@@ -21,6 +21,7 @@ mod properties;
 mod ranges;
 mod registry;
 mod registry_reload;
+mod registry_saved;
 mod scenarios;
 mod tidy;
 mod transparency;
