@@ -1,1 +1,316 @@
-//! Wiring.
+//! The wiring: from a configuration to a running gate, and out again.
+//!
+//! [`start_at`] is the whole order in one function; `data` and `planes` hold its steps. [`run`] adds the signals.
+
+mod data;
+mod planes;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+pub use self::planes::Addrs;
+
+use self::data::{Data, Requests};
+use self::planes::{Parts, Planes, cannot_listen};
+use crate::config::Config;
+use crate::count::Observe;
+use crate::drain::{DrainSignal, DrainWatch, Phase};
+use crate::ops::admin::{self, Desk, Listener, READERS_MAX};
+use crate::ops::faults::Faults;
+use crate::ops::health::{Health, SinkLosses};
+use crate::ops::journal::{self, Journal, JournalError};
+use crate::ops::metrics::Metrics;
+use crate::ops::process::Process;
+use crate::ops::recent::Recent;
+use crate::ops::reloader::Reloader;
+use crate::ops::status::StatusSource;
+use crate::ops::{JournalSettings, JournalWhat};
+use crate::policy::{Clock, Interest, SharedView, Sink, VerdictRecord};
+use crate::registry::{LoadError, Shrink};
+
+/// Longest time answers under way may take once the gate drains; then everything ends.
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Time for the last scrape and the last journal lines after the planes have ended.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
+/// Why the gate did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The journal cannot be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// An address cannot be had.
+    #[error("{plane}: {reason}")]
+    Listen {
+        /// `admin`, `dns`, `http` or `demo origin`.
+        plane: &'static str,
+        /// The address, what the system says, and who holds it where that can be told.
+        reason: String,
+    },
+    /// No ranges, and the settings say not to start without.
+    #[error("ranges: {0}; set policy.on-missing-ranges to start without them")]
+    Ranges(LoadError),
+    /// No registry, and the settings say not to start without.
+    #[error("registry: {0}; set policy.on-missing-registry to start without one")]
+    Registry(LoadError),
+    /// A plane cannot work as configured: a zone, an upstream, a page template.
+    #[error("{plane}: {reason}")]
+    Setup {
+        /// `admin`, `dns` or `http`.
+        plane: &'static str,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// Signals cannot be received.
+    #[error("signals: {0}")]
+    Signals(io::Error),
+}
+
+impl StartError {
+    /// The exit status: 3 when an address cannot be had, 2 for everything an edit puts right.
+    pub fn exit_status(&self) -> u8 {
+        if matches!(self, Self::Listen { .. }) { 3 } else { 2 }
+    }
+}
+
+/// A part ended that only the drain may end.
+#[derive(Debug, Error)]
+#[error("{0} ended by an internal error")]
+pub struct PartFailed(pub &'static str);
+
+/// A running gate.
+pub struct Running {
+    /// Where it listens.
+    pub addrs: Addrs,
+    /// The view both planes use.
+    pub view: SharedView,
+    /// All metrics.
+    pub metrics: Arc<Metrics>,
+    /// The ways to reload.
+    pub reloader: Reloader,
+    /// The way out: `Draining` ends the gate in good order, `Stopped` at once.
+    pub drain: Arc<DrainSignal>,
+    ended: JoinHandle<Result<(), PartFailed>>,
+}
+
+impl Running {
+    /// Returns when the gate has ended.
+    pub async fn wait(self) -> Result<(), PartFailed> {
+        self.ended.await.unwrap_or(Err(PartFailed("the gate")))
+    }
+}
+
+/// Starts the gate by the machine's clock.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    start_at(config, Clock::System).await
+}
+
+/// Starts the gate. The order is part of what it promises:
+///
+/// 1. Data first: a gate without them must not hold a port that a better one could have.
+/// 2. The first view is published with its faults before any socket exists, so that no packet meets a half-made gate.
+/// 3. The admin listener is bound before the planes: of two gates started by mistake the second then ends before it
+///    takes a share of the first one's UDP packets (`SO_REUSEPORT`).
+/// 4. Nothing is served before every socket is bound.
+/// 5. The admin listener and the journal end last: they tell how the planes ended.
+pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartError> {
+    let process = Process::begin();
+    let (recent, journal_counters) = (Arc::new(Recent::default()), Arc::new(journal::Counters::default()));
+    let journal = Journal::open(&config.journal, journal_counters.clone(), recent.clone())?;
+    let parts = Parts::look(&config).await;
+    let data = Data::load(&config, &clock).await?;
+    let view = SharedView::with_clock(data.first_view(&config), clock);
+    let faults = Arc::new(Faults::new(config.faults.clone(), view.clone(), data.registry.counters()));
+    faults.look();
+
+    let (sink, records) = sink_for(&config.journal, config.admin.listen.is_some());
+    let listener = Listener::bind(&config.admin).await.map_err(admin_error)?;
+    let planes = Planes::bind(&config, &view, &sink).await?;
+    let addrs = planes.addrs(listener.as_ref().map(Listener::addr));
+    addrs.announce();
+
+    let ((drain, drained), (late, end)) = (DrainSignal::new(), DrainSignal::new());
+    let drain = Arc::new(drain);
+    let [registry_asked, ranges_asked, zones_asked, pages_asked] = [(); 4].map(|()| Requests::new());
+    let ways =
+        [("registry", &registry_asked), ("ranges", &ranges_asked), ("zones", &zones_asked), ("pages", &pages_asked)];
+    let ways = ways.map(|(part, asked)| (part, asked.sender.clone())).to_vec();
+    let reloader = Reloader::new(ways, faults.clone(), journal.reopener());
+    let health = Health {
+        view: view.clone(),
+        registry: data.registry.clone(),
+        ranges: data.ranges.clone(),
+        dns: planes.dns.gate(),
+        parts: vec![parts.zones.clone(), parts.pages.clone()],
+        faults: faults.clone(),
+        drain: drained.clone(),
+    };
+    let admin_counters = Arc::new(admin::Counters::default());
+    let mut sources: Vec<Arc<dyn Observe>> = vec![Arc::new(process), faults.clone(), Arc::new(health.clone())];
+    sources.extend(planes.sources().into_iter().chain(data.sources()).chain(parts.sources()));
+    sources.extend([journal_counters as _, Arc::new(SinkLosses(sink.clone())) as _, admin_counters.clone() as _]);
+    let metrics = Arc::new(Metrics::new(sources));
+    let desk = Desk {
+        source: StatusSource { health, metrics: metrics.clone(), process, planes: addrs.listening() },
+        reloader: reloader.clone(),
+        recent,
+        sink,
+        drain: drain.clone(),
+        end: end.clone(),
+        readers: Arc::new(Semaphore::new(READERS_MAX)),
+        token: config.admin.token.clone(),
+        counters: admin_counters,
+    };
+
+    let [mut keepers, mut serving, mut behind, mut last] = [(); 4].map(|()| JoinSet::new());
+    data.keep(&mut keepers, (&view, &faults), (registry_asked, ranges_asked), &drained);
+    parts.keep(&mut keepers, &planes, (zones_asked, pages_asked), &drained);
+    keepers.spawn(faults.run(drained.clone()));
+    planes.serve(&mut serving, &mut behind, &drained);
+    last.spawn(journal.run(records, end));
+    if let Some(listener) = listener {
+        last.spawn(listener.run(Arc::new(desk)));
+    }
+    let ended = tokio::spawn(end_in_order(Tasks { keepers, serving, behind, last }, drain.clone(), drained, late));
+    Ok(Running { addrs, view, metrics, reloader, drain, ended })
+}
+
+/// Everything that runs, by when it may end.
+struct Tasks {
+    /// End when the drain begins.
+    keepers: JoinSet<()>,
+    /// End when their work is done after that.
+    serving: JoinSet<()>,
+    /// Ends when those have ended: the demo origin answers their last requests.
+    behind: JoinSet<()>,
+    /// End when all others have ended.
+    last: JoinSet<()>,
+}
+
+/// Waits for the drain, or for a task that ended before its time, and ends everything in order.
+async fn end_in_order(
+    mut tasks: Tasks,
+    drain: Arc<DrainSignal>,
+    mut drained: DrainWatch,
+    late: DrainSignal,
+) -> Result<(), PartFailed> {
+    let failed = tokio::select! {
+        () = drained.reached(Phase::Draining) => None,
+        Some(_) = tasks.serving.join_next() => Some(PartFailed("a plane")),
+        Some(_) = tasks.behind.join_next() => Some(PartFailed("the demo origin")),
+        Some(_) = tasks.keepers.join_next() => Some(PartFailed("a reload")),
+        Some(Err(_)) = tasks.last.join_next() => Some(PartFailed("the journal or the admin listener")),
+    };
+    // A task of the drain may be seen to end before the drain itself.
+    let failed = failed.filter(|_| drained.phase() == Phase::Running);
+    if let Some(failed) = &failed {
+        tracing::error!("{failed}, stopping");
+    }
+    drain.advance(Phase::Draining);
+    tracing::info!("draining, answers under way are finished");
+    if timeout(DRAIN_MAX, all(&mut tasks.serving)).await.is_err() {
+        tracing::warn!(seconds = DRAIN_MAX.as_secs(), "answers under way took too long, they are cut off");
+    }
+    drain.advance(Phase::Stopped);
+    all(&mut tasks.serving).await;
+    all(&mut tasks.behind).await;
+    late.advance(Phase::Draining);
+    // What is not done by then ends with the next line.
+    let _ = timeout(LAST_WORDS_MAX, all(&mut tasks.last)).await;
+    late.advance(Phase::Stopped);
+    tasks.keepers.shutdown().await;
+    tasks.last.shutdown().await;
+    tracing::info!("stopped");
+    failed.map_or(Ok(()), Err)
+}
+
+/// Waits for every task, however it ends.
+async fn all(tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
+}
+
+/// The sink, open to what somebody reads: the journal, and the admin listener's table of blocks.
+fn sink_for(journal: &JournalSettings, has_admin: bool) -> (Sink, mpsc::Receiver<VerdictRecord>) {
+    match (journal.path.is_some(), journal.what) {
+        (true, JournalWhat::All | JournalWhat::Sampled(_)) => Sink::of(Interest::All),
+        (true, JournalWhat::Blocks) => Sink::of(Interest::Blocks),
+        (false, _) if has_admin => Sink::of(Interest::Blocks),
+        // Nobody reads: the receiver's channel is at its end at once.
+        (false, _) => (Sink::closed(), mpsc::channel(1).1),
+    }
+}
+
+fn admin_error(error: admin::BindError) -> StartError {
+    let reason = error.to_string();
+    match error {
+        admin::BindError::Socket { addr, .. } => cannot_listen("admin", addr, reason),
+        admin::BindError::Unprotected(_) => StartError::Setup { plane: "admin", reason },
+    }
+}
+
+//--- Signals ---------------------------------------------------------------------------------------------------------
+
+/// The signals the gate obeys.
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+}
+
+/// Why [`run`] ended other than by a drain.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// It ran, and a part of it failed.
+    #[error(transparent)]
+    Failed(#[from] PartFailed),
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Runs the gate until a signal ends it: SIGHUP reloads everything and opens the journal anew, SIGTERM and SIGINT drain,
+/// a second of them stops at once.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    // Before the data are loaded: a SIGHUP that comes early must not end the process.
+    let mut signals = Signals::listen().map_err(StartError::Signals)?;
+    let running = start(config).await?;
+    let (reloader, drain) = (running.reloader.clone(), running.drain.clone());
+    let mut ended = std::pin::pin!(running.wait());
+    let mut asked_to_end = false;
+    loop {
+        tokio::select! {
+            ended = ended.as_mut() => return Ok(ended?),
+            _ = signals.hangup.recv() => drop(tokio::spawn(reload_on_hangup(reloader.clone()))),
+            _ = signals.interrupt.recv() => {
+                drain.advance(if asked_to_end { Phase::Stopped } else { Phase::Draining });
+                asked_to_end = true;
+            }
+            _ = signals.terminate.recv() => {
+                drain.advance(if asked_to_end { Phase::Stopped } else { Phase::Draining });
+                asked_to_end = true;
+            }
+        }
+    }
+}
+
+async fn reload_on_hangup(reloader: Reloader) {
+    let report = reloader.reload(Shrink::Refuse).await;
+    tracing::info!(done = report.done.len(), refused = report.refused.len(), "reloaded on SIGHUP");
+}

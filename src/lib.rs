@@ -20,7 +20,7 @@
 //! | [`count`], [`drain`], [`watch`] | counters a layer owns; the signal to stop taking work; the watch on files. |
 //! | [`registry`] | formats → filings and issues → index → snapshot → diff → admission → store, with reload. |
 //! | [`ranges`] | address ranges with tags, importers, the lookup table, the CNAME-suffix product table. |
-//! | [`policy`] | [`policy::judge`]: the one pure decision; rules, reasons, the view of one moment, the verdict sink. |
+//! | [`policy`] | [`policy::judge()`]: the one pure decision; rules, reasons, the view of one moment, the verdict sink. |
 //! | [`dns`] | questions, EDNS, answer cache, zones, upstreams, rewriting, listeners. |
 //! | [`http`] | request heads, the block page, the relay to the origin, listeners. |
 //! | [`ops`] | metrics exposition, journal, admin listener, health, logging. |

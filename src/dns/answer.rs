@@ -42,6 +42,12 @@ impl Answer {
     /// Reads a message. An error means it cannot be walked, and must not be passed on.
     pub fn read(message: Bytes) -> Result<Self, WireError> {
         let records = wire::records(&message)?;
+        // What stands behind the last record is nobody's; our OPT goes there.
+        let end = match records.last() {
+            Some(record) => record.data_end,
+            None => question_end(&message)?,
+        };
+        let message = message.slice(..end.min(message.len()));
         let mut res = Self {
             flags: wire::u16_at(&message, 2)?,
             addresses: Vec::new(),
@@ -53,8 +59,13 @@ impl Answer {
             records: Vec::new(),
             message: message.clone(),
         };
-        for record in records.iter().filter(|record| record.section == Section::Answer && record.class == 1) {
-            res.answer_record(&message, record)?;
+        for record in &records {
+            // A name that we cannot read is one that a client may read otherwise.
+            wire::read_name_cased(&message, record.owner_at)?;
+            // Of any class: clients are known to look at the type alone.
+            if record.section == Section::Answer {
+                res.answer_record(&message, record)?;
+            }
         }
         res.addresses.truncate(ADDRESSES_MAX);
         res.lifetime = lifetime(&message, &records, res.rcode());
@@ -69,10 +80,7 @@ impl Answer {
 
     /// The octets of its question, and where the records begin.
     pub fn question_end(&self) -> Result<usize, WireError> {
-        if wire::counts(&self.message)?[0] == 0 {
-            return Ok(wire::HEADER_OCTETS);
-        }
-        Ok(wire::skip_name(&self.message, wire::HEADER_OCTETS)? + 4)
+        question_end(&self.message)
     }
 
     fn answer_record(&mut self, message: &[u8], record: &Record) -> Result<(), WireError> {
@@ -96,6 +104,14 @@ impl Answer {
         }
         Ok(())
     }
+}
+
+fn question_end(message: &[u8]) -> Result<usize, WireError> {
+    let mut at = wire::HEADER_OCTETS;
+    for _ in 0..wire::counts(message)?[0] {
+        at = wire::skip_name(message, at)? + 4;
+    }
+    Ok(at)
 }
 
 /// The address in an A or AAAA record.

@@ -137,6 +137,11 @@ impl AnswerCache {
         entry
     }
 
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.entries.clear();
+    }
+
     /// Octets held.
     pub fn octets(&self) -> u64 {
         self.entries.weight()

@@ -142,8 +142,10 @@ pub fn conclude(
     let is_mainland = all.copied().any(|addr| needs_filing(&view.ranges, addr));
     let ttl_max =
         if is_mainland { u32::try_from(settings.mainland_ttl_max.as_secs()).unwrap_or(u32::MAX) } else { u32::MAX };
+    // The answer to a question for addresses was judged as a whole, by the query name; any other address by its owner.
+    let was_judged = |record: &Record| record.section == Section::Answer && leads_to_addresses(question.qtype);
     let keep = Keep {
-        address: &|record, addr| record.section == Section::Answer || may_stay(view, now, answer, record, addr),
+        address: &|record, addr| was_judged(record) || may_stay(view, now, answer, record, addr),
         ech: !is_mainland,
         dnssec: question.dnssec_ok,
     };

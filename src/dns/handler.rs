@@ -95,7 +95,17 @@ impl Gate {
 
     /// Replaces the local zones.
     pub fn replace_zones(&self, zones: Zones) {
+        let is_same_space = self.zones.load().has_same_origins(&zones);
         self.zones.store(Arc::new(zones));
+        if !is_same_space {
+            // Names that an upstream answered for may be local now.
+            self.cache.clear();
+        }
+    }
+
+    /// How many local zones there are.
+    pub fn zone_count(&self) -> usize {
+        self.zones.load().len()
     }
 
     /// Takes a packet; answers what needs no waiting.
@@ -197,6 +207,8 @@ impl Gate {
             let Some(more) = more.and_then(|message| Answer::read(message).ok()) else { break };
             answer = join(question, &answer, &more).ok_or(FindError::Unreadable)?;
         }
+        // Whoever is served a zone here may ask for other names too (RFC 1035 section 4.1.1).
+        answer.flags |= self.own_flags();
         Ok(Arc::new(Entry::new(answer, Source::Local, std::time::Duration::ZERO)))
     }
 
@@ -284,7 +296,7 @@ impl Gate {
     ) -> Taken {
         if let Some(verdict) = judged.verdict {
             self.counters.verdict(&verdict);
-            if self.sink.is_open() {
+            if self.sink.wants(verdict.action) {
                 self.sink.send(VerdictRecord {
                     at: now,
                     via: Via::Dns,

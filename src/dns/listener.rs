@@ -97,6 +97,8 @@ impl Plane {
     }
 
     /// Serves until the drain is over: no new work after `Draining`, everything ends at `Stopped`.
+    ///
+    /// Panics if a listener did: a plane that has lost one of its sockets must not look alive.
     pub async fn run(self, mut drain: DrainWatch) {
         let mut tasks = JoinSet::new();
         for socket in self.udp {
@@ -107,8 +109,19 @@ impl Plane {
             tasks.spawn(serve_tcp(self.gate.clone(), listener, limits.clone(), drain.clone()));
         }
         tokio::select! {
-            () = async { while tasks.join_next().await.is_some() {} } => {}
+            () = join_all(&mut tasks) => {}
             () = drain.reached(Phase::Stopped) => tasks.abort_all(),
+        }
+    }
+}
+
+/// Waits for every listener; passes a panic on.
+async fn join_all(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use super::answer::{Answer, address};
-use super::question::Question;
+use super::question::{Query, Question};
 use super::settings::{Block, BlockAction};
 use super::svcb;
 use super::wire::{Record, Section, WireError, Writer, flag, rcode, read_name, read_name_cased, rtype};
@@ -42,10 +42,9 @@ pub fn pass(answer: &Answer, question: &Question, keep: &Keep<'_>, ttl_max: u32)
     let mut dropped: Vec<usize> = Vec::new();
     let mut changed_sets: Vec<(crate::model::DomainName, u16)> = Vec::new();
     for (i, record) in answer.records.iter().enumerate() {
-        let is_address = matches!(record.rtype, rtype::A | rtype::AAAA) && record.class == 1;
         if record.rtype == rtype::OPT || (is_dnssec(record.rtype) && !keep.dnssec && record.rtype != question.qtype) {
             dropped.push(i);
-        } else if is_address && !(keep.address)(record, address(message, record)?) {
+        } else if !addresses(message, record)?.into_iter().all(|addr| (keep.address)(record, addr)) {
             dropped.push(i);
             changed_sets.push((read_name(message, record.owner_at)?.0, record.rtype));
         } else if strips_ech(answer, record, keep)? {
@@ -80,8 +79,17 @@ pub fn pass(answer: &Answer, question: &Question, keep: &Keep<'_>, ttl_max: u32)
     Ok(Finished { octets, ttl_offsets, ttl_max })
 }
 
+/// The addresses a record shows: its own, or those in hints.
+fn addresses(message: &[u8], record: &Record) -> Result<Vec<IpAddr>, WireError> {
+    match record.rtype {
+        rtype::A | rtype::AAAA => Ok(vec![address(message, record)?]),
+        rtype::HTTPS | rtype::SVCB => Ok(svcb::read(message, record)?.hints),
+        _ => Ok(Vec::new()),
+    }
+}
+
 fn strips_ech(answer: &Answer, record: &Record, keep: &Keep<'_>) -> Result<bool, WireError> {
-    if keep.ech || !answer.has_ech || record.class != 1 || !matches!(record.rtype, rtype::HTTPS | rtype::SVCB) {
+    if keep.ech || !answer.has_ech || !matches!(record.rtype, rtype::HTTPS | rtype::SVCB) {
         return Ok(false);
     }
     Ok(svcb::read(&answer.message, record)?.has_ech)
@@ -120,6 +128,23 @@ fn cut_last(answer: &Answer, flags: u16, ttl_max: u32, cut: bool) -> Finished {
 fn ttl_offsets(message: &[u8]) -> Result<Vec<u16>, WireError> {
     let records = super::wire::records(message)?;
     Ok(records.iter().filter_map(|record| u16::try_from(record.ttl_at).ok()).collect())
+}
+
+/// The answer with the question as the client spelled it, where that is more than another letter case.
+///
+/// A label in UTF-8 is judged and asked for as its A-label (D-D18), which is of another length: offsets behind it move.
+/// Owners that are the query name follow its spelling, for clients compare them with what they asked.
+pub fn respell(finished: &Finished, query: &Query) -> Result<Finished, WireError> {
+    let flags = super::wire::u16_at(&finished.octets, 2)?;
+    let mut writer = Writer::new(0, flags, &query.question_octets);
+    let (asked, _) = read_name_cased(&query.question_octets, 0)?;
+    for record in super::wire::records(&finished.octets)? {
+        let is_query_name = read_name(&finished.octets, record.owner_at)?.0 == query.question.name;
+        writer.copy_as(&finished.octets, &record, is_query_name.then_some(&asked[..]))?;
+    }
+    let octets = writer.finish();
+    let ttl_offsets = if finished.ttl_offsets.is_empty() { Vec::new() } else { ttl_offsets(&octets)? };
+    Ok(Finished { octets, ttl_offsets, ttl_max: finished.ttl_max })
 }
 
 /// The answer a blocked name gets; `None` means none at all.

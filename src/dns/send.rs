@@ -2,7 +2,7 @@
 
 use super::edns::{self, ExtendedError};
 use super::question::{DecodeError, Query};
-use super::rewrite::Finished;
+use super::rewrite::{self, Finished};
 use super::wire::{self, HEADER_OCTETS, MESSAGE_OCTETS_MAX, Writer, flag, rcode};
 
 /// How the answer travels; decides its greatest size.
@@ -44,6 +44,24 @@ pub struct Delivery<'a> {
 
 /// Writes the client's message.
 pub fn deliver(finished: &Finished, delivery: &Delivery<'_>) -> Vec<u8> {
+    let query = delivery.query;
+    if !is_spelled_alike(&finished.octets, query) {
+        let respelled = rewrite::respell(finished, query).unwrap_or_else(|_| {
+            let octets = Writer::new(0, flag::RA | rcode::SERVFAIL, &query.question_octets).finish();
+            Finished { octets, ttl_offsets: Vec::new(), ttl_max: u32::MAX }
+        });
+        return deliver_spelled(&respelled, delivery);
+    }
+    deliver_spelled(finished, delivery)
+}
+
+/// True when the message's question differs from the client's in letter case at most.
+fn is_spelled_alike(message: &[u8], query: &Query) -> bool {
+    let end = HEADER_OCTETS + query.question_octets.len();
+    message.get(HEADER_OCTETS..end).is_some_and(|question| question.eq_ignore_ascii_case(&query.question_octets))
+}
+
+fn deliver_spelled(finished: &Finished, delivery: &Delivery<'_>) -> Vec<u8> {
     let query = delivery.query;
     let mut res = Vec::with_capacity(finished.octets.len() + 64);
     res.extend_from_slice(&finished.octets);

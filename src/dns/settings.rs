@@ -134,6 +134,8 @@ pub struct Settings {
     pub allow_from: Vec<IpNet>,
     /// Local zones.
     pub zones: Vec<ZoneFile>,
+    /// Directories whose zone files are all served, looked into again at every reload; their files are in `zones` too.
+    pub zone_directories: Vec<PathBuf>,
     /// Upstream groups; empty means authoritative only (REFUSED outside the zones).
     pub upstreams: Vec<UpstreamGroup>,
     /// Roots to trust for upstream TLS beside the built-in ones (PEM file); for private resolvers.
@@ -178,6 +180,7 @@ impl Settings {
             udp_sockets: 1,
             allow_from: vec!["127.0.0.0/8".parse().expect("a prefix"), "::1/128".parse().expect("a prefix")],
             zones: Vec::new(),
+            zone_directories: Vec::new(),
             upstreams: Vec::new(),
             upstream_ca: None,
             upstream_timeout: Duration::from_millis(1500),

@@ -270,7 +270,15 @@ impl Writer {
 
     /// Copies `record` out of `message`; names inside known types are decompressed and compressed again.
     pub fn copy(&mut self, message: &[u8], record: &Record) -> Result<(), WireError> {
-        let (owner, _) = read_name_cased(message, record.owner_at)?;
+        self.copy_as(message, record, None)
+    }
+
+    /// As [`Writer::copy`], with another owner where one is given.
+    pub fn copy_as(&mut self, message: &[u8], record: &Record, owner: Option<&[u8]>) -> Result<(), WireError> {
+        let owner = match owner {
+            Some(owner) => owner.to_vec(),
+            None => read_name_cased(message, record.owner_at)?.0,
+        };
         let Some((skip, names)) = names_in_data(record.rtype) else {
             self.record(record.section, &owner, record.rtype, record.class, record.ttl, record.data(message));
             return Ok(());

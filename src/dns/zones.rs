@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use super::question::{self, Question};
 use super::settings::ZoneFile;
-use super::wire::MESSAGE_OCTETS_MAX;
+use super::wire::{self, MESSAGE_OCTETS_MAX};
 use crate::model::{DomainName, NameRef};
 
 /// Octets of one master file; larger zones belong on a name server of their own.
@@ -123,6 +123,11 @@ impl Zones {
         false
     }
 
+    /// True when both serve the same part of the name space.
+    pub fn has_same_origins(&self, other: &Self) -> bool {
+        self.origins == other.origins
+    }
+
     /// How many zones there are.
     pub fn len(&self) -> usize {
         self.origins.len()
@@ -143,9 +148,23 @@ impl Zones {
         let request = Request::from_bytes(octets, source, Protocol::Tcp).ok()?;
         let capture = Capture::default();
         self.catalog.handle_request::<_, TokioTime>(&request, capture.clone()).await;
-        let message = capture.message.lock().ok()?.take()?;
+        let mut message = capture.message.lock().ok()?.take()?;
+        limit_negative_ttl(&mut message)?;
         Some(Bytes::from(message))
     }
+}
+
+/// "The TTL of this record is set from the minimum of the MINIMUM field of the SOA record and the TTL of the SOA itself"
+/// (RFC 2308 section 3). An SOA in the authority section stands in negative answers only.
+fn limit_negative_ttl(message: &mut [u8]) -> Option<()> {
+    let records = wire::records(message).ok()?;
+    let is_soa =
+        |record: &&wire::Record| record.section == wire::Section::Authority && record.rtype == wire::rtype::SOA;
+    for soa in records.iter().filter(is_soa) {
+        let minimum = wire::u32_at(message, soa.data_end.checked_sub(4)?).ok()?;
+        message[soa.ttl_at..soa.ttl_at + 4].copy_from_slice(&soa.ttl.min(minimum).to_be_bytes());
+    }
+    Some(())
 }
 
 fn read_zone(origin: &DomainName, file: &Path) -> Result<InMemoryZoneHandler, ZoneError> {

@@ -1,11 +1,207 @@
-//! What the HTTP plane counts.
+//! What the HTTP plane counts. Sums close: each request head read, or refused, is one of `http_requests_total`.
 
-use crate::count::{Labels, Observe, Sample};
+use super::body::BodyError;
+use super::head::HeadError;
+use crate::count::{Counter, Gauge, Histogram, Labels, Observe, Sample};
+use crate::policy::{Action, Reason, Verdict};
+
+/// What became of a request.
+///
+/// The order is that of `ALL`: a position in it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestOutcome {
+    /// Answered with the page or a redirect.
+    Blocked,
+    /// An ACME challenge of a blocked name, passed on (D-H30).
+    CarvedOut,
+    /// Passed on, and the client went away or broke its body off.
+    ClientFailed,
+    /// Answered 503: no data to judge with.
+    NotReady,
+    /// Passed on, and the origin failed: 502 or 504, or the answer was cut.
+    OriginFailed,
+    /// Passed on and answered.
+    Proxied,
+    /// Not a request by our reading, or over a limit: 4xx or 505, or closed.
+    Refused,
+}
+
+impl RequestOutcome {
+    const ALL: [(Self, &'static str); 7] = [
+        (Self::Blocked, "blocked"),
+        (Self::CarvedOut, "carved_out"),
+        (Self::ClientFailed, "client_failed"),
+        (Self::NotReady, "not_ready"),
+        (Self::OriginFailed, "origin_failed"),
+        (Self::Proxied, "proxied"),
+        (Self::Refused, "refused"),
+    ];
+}
+
+/// What went wrong with the origin, in the order of `ALL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginFailure {
+    /// It cut its answer off, or its chunks are none.
+    Body,
+    /// It could not be reached.
+    Connect,
+    /// Its answer is no response head by our reading.
+    Head,
+    /// It closed the connection without an answer.
+    Silent,
+    /// It took too long.
+    Slow,
+    /// A limit of the ACME carve-out.
+    TooLong,
+}
+
+impl OriginFailure {
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::Body, "body"),
+        (Self::Connect, "connect"),
+        (Self::Head, "head"),
+        (Self::Silent, "silent"),
+        (Self::Slow, "slow"),
+        (Self::TooLong, "too_long"),
+    ];
+
+    /// The status a client gets, when none was sent yet.
+    pub fn status(self) -> u16 {
+        if self == Self::Slow { 504 } else { 502 }
+    }
+}
 
 /// The HTTP plane's counters; shared by its listeners, read by `ops`.
 #[derive(Debug, Default)]
-pub struct Counters {}
+pub struct Counters {
+    requests: [Counter; RequestOutcome::ALL.len()],
+    head_errors: [Counter; HeadError::ALL.len()],
+    origin_failures: [Counter; OriginFailure::ALL.len()],
+    verdicts: [[Counter; Reason::ALL.len()]; 2],
+    /// Request bodies that broke their framing.
+    pub body_errors: Counter,
+    /// Request heads that took too long (D-H25).
+    pub slow_heads: Counter,
+    /// Hosts that are addresses (D-H21, D-H22).
+    pub address_hosts: Counter,
+    /// HTTP/1.0 requests without a host (D-H4).
+    pub without_host: Counter,
+    /// PROXY headers read.
+    pub proxy_headers: Counter,
+    /// PROXY headers that are none.
+    pub proxy_header_errors: Counter,
+    /// Upgraded connections.
+    pub upgrades: Counter,
+    /// Upgraded connections ended because their name was blocked meanwhile.
+    pub upgrades_ended: Counter,
+    /// Connections opened to the origin.
+    pub origin_connections: Counter,
+    /// Requests sent again on a new connection, the kept one being stale.
+    pub origin_retries: Counter,
+    /// Time from a request's last octet to the origin's response head.
+    pub origin_times: Histogram,
+    /// Errors of `accept`.
+    pub socket_errors: Counter,
+    /// Connections turned away at a limit.
+    pub connections_refused: Counter,
+    /// Connections now.
+    pub connections: Gauge,
+}
+
+impl Counters {
+    /// Counts a request's end.
+    pub fn request(&self, outcome: RequestOutcome) {
+        self.requests[outcome as usize].increment();
+    }
+
+    /// Counts a head that could not be read, and the request it would have been.
+    pub fn head_error(&self, error: HeadError) {
+        self.head_errors[error as usize].increment();
+        self.request(RequestOutcome::Refused);
+    }
+
+    /// Counts a broken request body; a connection that merely ended is no breach of framing.
+    pub fn body_error(&self, error: BodyError) {
+        if error == BodyError::Chunk {
+            self.body_errors.increment();
+        }
+    }
+
+    /// Counts a failure of the origin.
+    pub fn origin_failure(&self, failure: OriginFailure) {
+        self.origin_failures[failure as usize].increment();
+    }
+
+    /// Counts a verdict.
+    pub fn verdict(&self, verdict: &Verdict) {
+        self.verdicts[verdict.action as usize][verdict.reason.index()].increment();
+    }
+
+    /// Requests with an outcome so far.
+    pub fn requests(&self, outcome: RequestOutcome) -> u64 {
+        self.requests[outcome as usize].value()
+    }
+
+    /// Heads refused for a reason so far.
+    pub fn head_errors(&self, error: HeadError) -> u64 {
+        self.head_errors[error as usize].value()
+    }
+}
 
 impl Observe for Counters {
-    fn observe(&self, _show: &mut dyn FnMut(&'static str, Labels<'_>, Sample<'_>)) {}
+    fn observe(&self, show: &mut dyn FnMut(&'static str, Labels<'_>, Sample<'_>)) {
+        let count = |counter: &Counter| Sample::Count(counter.value());
+        for ((_, outcome), counter) in RequestOutcome::ALL.iter().zip(&self.requests) {
+            show("http_requests_total", &[("outcome", outcome)], count(counter));
+        }
+        for action in [Action::Allow, Action::Block] {
+            for reason in Reason::ALL {
+                let labels = [("plane", "http"), ("action", action.label()), ("reason", reason.label())];
+                let counter = &self.verdicts[action as usize][reason.index()];
+                if reason.action() == action || counter.value() > 0 {
+                    show("verdicts_total", &labels, count(counter));
+                }
+            }
+        }
+        for ((_, kind), counter) in HeadError::ALL.iter().zip(&self.head_errors) {
+            show("http_parse_errors_total", &[("kind", kind)], count(counter));
+        }
+        for (kind, counter) in
+            [("body", &self.body_errors), ("proxy_header", &self.proxy_header_errors), ("slow_head", &self.slow_heads)]
+        {
+            show("http_parse_errors_total", &[("kind", kind)], count(counter));
+        }
+        for ((_, kind), counter) in OriginFailure::ALL.iter().zip(&self.origin_failures) {
+            show("http_origin_errors_total", &[("kind", kind)], count(counter));
+        }
+        show("http_address_hosts_total", &[], count(&self.address_hosts));
+        show("http_without_host_total", &[], count(&self.without_host));
+        show("http_proxy_headers_total", &[], count(&self.proxy_headers));
+        show("http_upgrades_total", &[("outcome", "begun")], count(&self.upgrades));
+        show("http_upgrades_total", &[("outcome", "ended_by_verdict")], count(&self.upgrades_ended));
+        show("http_origin_connections_total", &[], count(&self.origin_connections));
+        show("http_origin_retries_total", &[], count(&self.origin_retries));
+        show("http_origin_seconds", &[], Sample::Times(&self.origin_times));
+        show("socket_errors_total", &[("plane", "http")], count(&self.socket_errors));
+        show("connections_refused_total", &[("plane", "http")], count(&self.connections_refused));
+        show("connections", &[("plane", "http")], Sample::Count(self.connections.value()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_those_of_the_labels() {
+        for (i, (outcome, label)) in RequestOutcome::ALL.iter().enumerate() {
+            assert_eq!(*outcome as usize, i, "{label}");
+        }
+        for (i, (failure, label)) in OriginFailure::ALL.iter().enumerate() {
+            assert_eq!(*failure as usize, i, "{label}");
+        }
+        for (i, (error, label)) in HeadError::ALL.iter().enumerate() {
+            assert_eq!(*error as usize, i, "{label}");
+        }
+    }
 }

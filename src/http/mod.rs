@@ -1,7 +1,41 @@
-//! The HTTP plane: request heads, the block page, the relay to the origin, listeners.
+//! The HTTP plane: request heads, the verdict, the block page, the relay to the origin, listeners.
+//!
+//! ```text
+//! octets ─ head ─▶ host ─▶ gate (judge) ─▶ relay ─▶ origin
+//!                              └▶ page │ redirect │ 503                 refused heads ─▶ reply 4xx, close
+//! ```
+//!
+//! One origin connection belongs to one client connection and is kept with it, so nothing of one client can be answered
+//! to another. Requests and responses are parsed whole and written anew; what was read is never passed on as it came,
+//! except body octets and, after the origin's 101, the stream of another protocol. Every request is judged (D-H11), also
+//! the tenth on a connection; an upgraded stream is judged again when registry or ranges change.
+//!
+//! Limits: `Settings` (heads, times, connections, requests), [`body`] (chunk sizes, extensions, trailers), [`buffer`],
+//! and the constants beside the loops they bound. It does not know the DNS plane, and it offers neither HTTP/2 nor TLS on
+//! these listeners: the preface of one is answered 505, a record of the other closed, both counted.
 
+pub mod body;
+pub mod buffer;
+pub mod connection;
 pub mod counters;
+pub mod demo;
+pub mod gate;
+pub mod head;
+pub mod host;
+pub mod listener;
+pub mod negotiate;
+pub mod origin;
+pub mod page;
+pub mod proxy_header;
+pub mod relay;
+pub mod reply;
 pub mod settings;
+pub mod timer;
+pub mod tunnel;
 
 pub use counters::Counters;
+pub use demo::DemoOrigin;
+pub use gate::Gate;
+pub use listener::{BindError, Plane};
+pub use page::Pages;
 pub use settings::Settings;

@@ -1,5 +1,17 @@
 //! Operation: metrics, journal, admin listener, health, logs. Reads what the planes count; decides nothing.
 
+pub mod admin;
+pub mod faults;
+pub mod health;
+pub mod holder;
+pub mod journal;
+pub mod log;
+pub mod metrics;
+pub mod parts;
+pub mod process;
+pub mod recent;
+pub mod reloader;
 pub mod settings;
+pub mod status;
 
 pub use settings::{AdminSettings, FaultSettings, JournalSettings, JournalWhat, LogFormat, Missing};

@@ -180,13 +180,14 @@ impl Book<'_> {
         if facts.restricted {
             return self.verdict(Action::Block, Reason::Restricted, Rule::Restricted);
         }
-        if let (Some(id), Some(addr)) = (filing, place.addr)
-            && self.snapshot.is_unbound(id, addr)
-        {
+        let needs_access = place.is_ours && self.needs_access(place, facts);
+        let filed = self.filed(facts);
+        // What is bound is a filing; without one the name is to be filed first.
+        let is_unbound = |id| place.addr.is_some_and(|addr| self.snapshot.is_unbound(id, addr));
+        if filed != Filed::Unfiled && filing.is_some_and(is_unbound) {
             return self.verdict(Action::Block, Reason::NotBound, Rule::BindCheck);
         }
-        let needs_access = place.is_ours && self.needs_access(place, facts);
-        match self.filed(facts) {
+        match filed {
             Filed::Unfiled => self.verdict(Action::Block, Reason::NotFiled, unfiled_rule(facts.status)),
             Filed::Here => {
                 let rule = if is_below { Rule::S1 } else { Rule::N1 };
@@ -233,33 +234,39 @@ impl Book<'_> {
         }
     }
 
-    /// Calls `visit` for each place a hop leads to: the product of its CNAME chain, else each address.
+    /// Calls `visit` for each place a hop leads to: an address under the product of its CNAME chain, if there is one.
+    ///
+    /// A region setting that needs no filing says nothing about an address that stands on the mainland all the same: the
+    /// hop that is seen is judged (rule AMB-9).
     fn each_place(&self, hop: Hop<'_>, mut visit: impl FnMut(&Place)) {
-        match hop {
-            Hop::InLine => visit(&Place::IN_LINE),
-            Hop::Resolved { addresses, chain } => match self.chain_place(chain) {
-                Some(place) => {
-                    let first = addresses.first().copied();
-                    visit(&Place { addr: first, ..place });
+        let (addresses, chain) = match hop {
+            Hop::InLine => return visit(&Place::IN_LINE),
+            Hop::Resolved { addresses, chain } => (addresses, chain),
+        };
+        let product = self.chain_place(chain);
+        for &addr in addresses {
+            let plain = self.place(addr);
+            match product {
+                Some(place) if place.region.needs_filing() || !plain.region.needs_filing() => {
+                    visit(&Place { addr: Some(addr), ..place });
                 }
-                None => addresses.iter().for_each(|&addr| visit(&self.place(addr))),
-            },
+                Some(_) | None => visit(&plain),
+            }
         }
     }
 
-    /// Rule AMB-8: a product with a region setting answers from anywhere; the setting decides.
+    /// Rule AMB-8: a product with a region setting answers from anywhere; the setting decides, the strictest of several.
     fn chain_place(&self, chain: &[DomainName]) -> Option<Place> {
-        chain.iter().find_map(|target| {
-            let found = self.ranges.cname(target.as_ref())?;
-            Some(Place {
-                addr: None,
-                range: None,
-                region: found.region,
-                product: found.product,
-                is_ours: true,
-                origin: OriginSide::Unknown,
-                by_chain: true,
-            })
+        let mut found = chain.iter().filter_map(|target| self.ranges.cname(target.as_ref()));
+        let strictest = found.clone().find(|product| product.region.needs_filing()).or_else(|| found.next())?;
+        Some(Place {
+            addr: None,
+            range: None,
+            region: strictest.region,
+            product: strictest.product,
+            is_ours: true,
+            origin: OriginSide::Unknown,
+            by_chain: true,
         })
     }
 

@@ -1,4 +1,4 @@
-//! The rules an operator can set; the book itself is in [`super::judge`].
+//! The rules an operator can set; the book itself is in [`super::judge()`].
 
 use crate::model::DomainName;
 
@@ -12,6 +12,17 @@ pub enum Mode {
     Observe,
     /// No verdict is reached; the planes forward as they find. For comparisons and emergencies.
     Off,
+}
+
+impl Mode {
+    /// The spelling in the configuration and the status.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// What to do with a host that is an IP literal (rule N4, AMB-3).

@@ -56,6 +56,17 @@ pub enum Outcome {
     Block,
 }
 
+impl Outcome {
+    /// The label in the configuration, `/readyz` and the status.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Serve => "serve",
+            Self::Observe => "observe",
+            Self::Block => "block",
+        }
+    }
+}
+
 /// How the planes are to act on verdicts right now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stance {
@@ -67,6 +78,21 @@ pub enum Stance {
     Observe,
     /// Reach no verdict.
     Off,
+}
+
+impl Stance {
+    /// Every stance, in order.
+    pub const ALL: [Self; 4] = [Self::Enforce, Self::NotReady, Self::Observe, Self::Off];
+
+    /// The label in metrics and the status.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::NotReady => "not_ready",
+            Self::Observe => "observe",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// The data of one moment.

@@ -229,12 +229,44 @@ pub fn read_text(mut reader: impl Read) -> Result<String, SourceError> {
 
 /// Reads a file's octets as they lie on disk, at most [`FILE_OCTETS_MAX`]: for lists.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
-    let mut res = Vec::new();
+    read_file_within(path, FILE_OCTETS_MAX)
+}
+
+/// As [`read_file`], for tables that have their own limit.
+pub fn read_file_within(path: &Path, octets_max: u64) -> Result<Vec<u8>, SourceError> {
     let file = File::open(path)?;
-    Limited { reader: file, left: FILE_OCTETS_MAX, limit: FILE_OCTETS_MAX }
-        .read_to_end(&mut res)
-        .map_err(source_error)?;
+    // A file that says it is too large is not read at all; one that lies is cut off.
+    if file.metadata()?.len() > octets_max {
+        return Err(SourceError::TooLarge(octets_max));
+    }
+    read_within(file, octets_max)
+}
+
+/// Unpacks the octets of a small table by the name's suffix, to at most `octets_max`.
+pub fn unpack_within(name: &str, octets: Vec<u8>, octets_max: u64) -> Result<Vec<u8>, SourceError> {
+    if name.ends_with(".gz") {
+        return read_within(Unpacking(flate2::read::MultiGzDecoder::new(&octets[..])), octets_max);
+    }
+    if name.ends_with(".zst") {
+        let decoder = zstd::stream::read::Decoder::new(&octets[..]).map_err(SourceError::Compressed)?;
+        return read_within(Unpacking(decoder), octets_max);
+    }
+    Ok(octets)
+}
+
+fn read_within(reader: impl Read, octets_max: u64) -> Result<Vec<u8>, SourceError> {
+    let mut res = Vec::new();
+    Limited { reader, left: octets_max, limit: octets_max }.read_to_end(&mut res).map_err(source_error)?;
     Ok(res)
+}
+
+/// As [`utf8`], with or without a byte-order mark.
+pub fn utf8_marked(octets: Vec<u8>) -> Result<String, SourceError> {
+    if octets.starts_with(&[0xff, 0xfe]) || octets.starts_with(&[0xfe, 0xff]) {
+        return Err(SourceError::Encoding { line: 1, expected: "UTF-8 (it is UTF-16)" });
+    }
+    let text = utf8(octets)?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// Octets as text; the error names the line.

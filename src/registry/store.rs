@@ -621,13 +621,13 @@ pub fn count_by_rule(issues: &[Issue]) -> BTreeMap<&'static str, u64> {
 }
 
 /// Tells contents apart; collisions would only delay a reload, nobody gains by one.
-fn content_hash(octets: &[u8]) -> u64 {
+pub(crate) fn content_hash(octets: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(1, 2);
     hasher.write(octets);
     hasher.finish()
 }
 
 /// A thread that panicked while holding one of these locks left a whole value behind: states are replaced, not edited.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

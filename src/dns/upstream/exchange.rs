@@ -72,6 +72,8 @@ pub struct Link {
     tls: TlsSettings,
     timeout: Duration,
     udp_octets: u16,
+    /// Drives the connections: what it started ends with its last clone, so it lives as long as the link.
+    provider: TokioRuntimeProvider,
     /// The kept stream connection; TCP for servers asked over UDP.
     kept: Mutex<Option<Connection>>,
 }
@@ -80,14 +82,22 @@ impl Link {
     /// The way to `server`; connects to nothing.
     pub fn new(server: &UpstreamServer, tls: &TlsSettings, timeout: Duration, udp_octets: u16) -> Self {
         let (addr, transport) = (server.addr, server.transport.clone());
-        Self { addr, transport, tls: tls.clone(), timeout, udp_octets, kept: Mutex::new(None) }
+        Self {
+            addr,
+            transport,
+            tls: tls.clone(),
+            timeout,
+            udp_octets,
+            provider: TokioRuntimeProvider::new(),
+            kept: Mutex::new(None),
+        }
     }
 
     /// Asks, and returns the message with ID 0.
     pub async fn ask(&self, question: &Question, timeout: Duration) -> Result<Bytes, ExchangeError> {
         if self.transport == UpstreamTransport::Udp {
-            let provider = TokioRuntimeProvider::new();
-            let builder = UdpClientStream::builder(self.addr, provider).with_timeout(Some(timeout.min(self.timeout)));
+            let builder = UdpClientStream::builder(self.addr, self.provider.clone())
+                .with_timeout(Some(timeout.min(self.timeout)));
             let message = send(&builder.exchange(), self.request(question)?).await?;
             let is_truncated = message.get(2).is_some_and(|octet| octet & 0x02 != 0);
             if !is_truncated {
@@ -124,7 +134,7 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<Connection, ExchangeError> {
-        let provider = TokioRuntimeProvider::new();
+        let provider = self.provider.clone();
         let config = || ClientConfig::clone(&self.tls);
         match &self.transport {
             UpstreamTransport::Tcp | UpstreamTransport::Udp => {

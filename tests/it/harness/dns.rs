@@ -2,16 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{Name, RData, RecordType};
 use icpgate::dns::settings::{UpstreamGroup, UpstreamPolicy, UpstreamServer, UpstreamTransport};
-use icpgate::dns::{Counters, Plane, Settings};
+use icpgate::dns::{Counters, Plane, Settings, wire};
 use icpgate::drain::{DrainSignal, Phase};
-use icpgate::model::{Day, DomainName};
+use icpgate::model::DomainName;
 use icpgate::policy::{Clock, Rules, SharedView, Sink, View};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -51,9 +51,7 @@ impl DnsGate {
         settings.block.ipv6 = vec!["2001:db8:ffff::1".parse().expect("an address")];
         settings.upstreams = vec![group("", &[upstream.addr])];
         change(&mut settings);
-        let noon = Day::parse(fixture::TODAY).expect("a day").begins_at() + Duration::from_secs(12 * 3600);
-        let seconds = noon.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
-        let clock = Arc::new(AtomicU64::new(seconds));
+        let clock = Arc::new(AtomicU64::new(fixture::seconds(fixture::noon(fixture::TODAY))));
         let view = SharedView::with_clock(view, Clock::Manual(clock.clone()));
         let counters = Arc::new(Counters::default());
         let plane = Plane::bind(settings, view.clone(), Sink::closed(), counters.clone()).await.expect("binds");
@@ -71,6 +69,11 @@ impl DnsGate {
     /// Asks in a chosen way.
     pub async fn ask_as(&self, ask: &Ask) -> Answer {
         Answer(exchange(self.addr, ask).await.unwrap_or_else(|| panic!("no answer to {} {}", ask.name, ask.qtype)))
+    }
+
+    /// Makes it noon of `day` for the gate.
+    pub fn set_day(&self, day: &str) {
+        self.clock.store(fixture::seconds(fixture::noon(day)), Ordering::Relaxed);
     }
 
     /// Replaces the registry by these rows.
@@ -96,7 +99,7 @@ pub fn group(suffix: &str, servers: &[SocketAddr]) -> UpstreamGroup {
 }
 
 /// How to ask.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Ask {
     pub name: String,
     pub qtype: String,
@@ -132,7 +135,7 @@ impl Ask {
         message.metadata.checking_disabled = self.checking_disabled;
         message.metadata.authentic_data = self.authentic_data;
         let name = Name::from_ascii(&self.name).expect("a name");
-        message.add_query(Query::query(name, self.qtype.parse::<RecordType>().expect("a type")));
+        message.add_query(Query::query(name, rtype(&self.qtype)));
         if self.edns {
             let mut edns = Edns::new();
             edns.set_max_payload(self.udp_octets).set_dnssec_ok(self.dnssec_ok);
@@ -145,18 +148,38 @@ impl Ask {
     }
 }
 
+/// A query packet with these labels, type and class as they are, and an OPT.
+pub fn packet(labels: &[&[u8]], qtype: u16) -> Vec<u8> {
+    let mut res = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    for label in labels {
+        res.push(u8::try_from(label.len()).expect("a label"));
+        res.extend_from_slice(label);
+    }
+    res.push(0);
+    res.extend_from_slice(&qtype.to_be_bytes());
+    res.extend_from_slice(&[0, 1, 0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0]);
+    res
+}
+
+/// A record type by its name, or as `TYPE65400` (RFC 3597 section 5).
+pub fn rtype(text: &str) -> RecordType {
+    let number = text.strip_prefix("TYPE").and_then(|number| number.parse::<u16>().ok());
+    number.map_or_else(|| text.parse().expect(text), RecordType::from)
+}
+
 /// Sends one question and waits for its answer's octets.
 pub async fn exchange(addr: SocketAddr, ask: &Ask) -> Option<Vec<u8>> {
     if ask.tcp { over_tcp(addr, &ask.octets()).await } else { over_udp(addr, &ask.octets(), PATIENCE).await }
 }
 
-/// One datagram there, one back.
+/// One datagram there, one back; `None` for silence and where nobody listens.
 pub async fn over_udp(addr: SocketAddr, packet: &[u8], patience: Duration) -> Option<Vec<u8>> {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
     socket.connect(addr).await.expect("connects");
     socket.send(packet).await.expect("sends");
     let mut buf = vec![0; 65_535];
-    let length = timeout(patience, socket.recv(&mut buf)).await.ok()?.expect("receives");
+    // A port where nobody listens is an error here.
+    let length = timeout(patience, socket.recv(&mut buf)).await.ok()?.ok()?;
     buf.truncate(length);
     Some(buf)
 }
@@ -226,6 +249,18 @@ impl Answer {
     pub fn reason(&self) -> String {
         let errors = self.errors();
         errors.iter().find(|(code, _)| *code == 16).map_or_else(String::new, |(_, text)| text.clone())
+    }
+
+    /// The octets with ID and every TTL zero: what two answers to one question must agree in.
+    pub fn without_ttls(&self) -> Vec<u8> {
+        let mut res = self.0.clone();
+        res[..2].fill(0);
+        for record in wire::records(&self.0).expect("a well-formed answer") {
+            if record.rtype != wire::rtype::OPT {
+                res[record.ttl_at..record.ttl_at + 4].fill(0);
+            }
+        }
+        res
     }
 
     pub fn ttls(&self) -> Vec<u32> {

@@ -1,12 +1,13 @@
 //! The fixture of the rule book's vector table (rules A.9): ranges and registry.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
-use icpgate::model::{Day, DomainName, OriginSide, Product, Region, Status, SuffixTable};
+use icpgate::model::{Day, DomainName, OriginSide, Product, Region, SuffixTable};
 use icpgate::policy::{Rules, View};
 use icpgate::ranges::{CnameRow, RangeRow, Ranges};
-use icpgate::registry::{Filing, Snapshot};
+use icpgate::registry::{Filing, Loaded, Settings, Snapshot, load_paths};
 
 /// Our id in the fixture.
 pub const PROVIDER: &str = "self";
@@ -34,26 +35,39 @@ pub fn filed(domain: &str, access: &[&str]) -> Filing {
     }
 }
 
+/// The registry of rules A.9 as a file.
+pub const REGISTRY: &str = include_str!("../../data/fixture/registry.csv");
+
 /// The registry of rules A.9.
 pub fn filings() -> Vec<Filing> {
-    let mut res = vec![
-        filed("here.cn", &["self"]),
-        filed("else.com", &["other"]),
-        filed("both.com", &["self", "other"]),
-        filed("shell.cn", &[]),
-        Filing { status: Status::Pending, site_no: None, ..filed("pend.cn", &["self"]) },
-        Filing { status: Status::Cancelled, ..filed("dereg.cn", &["self"]) },
-        filed("old-a.com", &["self"]),
-        filed("old-b.com", &["self"]),
-        filed("例子.中国", &["self"]),
-        filed("here.com.cn", &["self"]),
-    ];
-    let until = Day::parse(TODAY).expect("a day").next();
-    res.push(Filing { provisional_access_until: Some(until), ..filed("prov.cn", &["other"]) });
-    for (i, filing) in res.iter_mut().enumerate() {
-        filing.line = u32::try_from(i).expect("few rows") + 2;
+    static ROWS: OnceLock<Vec<Filing>> = OnceLock::new();
+    ROWS.get_or_init(|| loaded(&[]).snapshot.rows().collect()).clone()
+}
+
+/// The registry of rules A.9 from its file, with these lines in a changes file beside it.
+pub fn loaded(events: &[String]) -> Arc<Loaded> {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    write_registry(dir.path(), events);
+    load_paths(&Settings::new(PROVIDER, vec![dir.path().to_owned()]), noon(TODAY)).expect("the fixture loads")
+}
+
+/// Puts the registry of rules A.9 into `dir`, and a changes file if there are events.
+pub fn write_registry(dir: &Path, events: &[String]) {
+    std::fs::write(dir.join("registry.csv"), REGISTRY).expect("a writable directory");
+    if !events.is_empty() {
+        let lines: String = events.iter().map(|line| format!("{line}\n")).collect();
+        std::fs::write(dir.join("z.changes.jsonl"), lines).expect("a writable directory");
     }
-    res
+}
+
+/// Noon of a day, in the authority's time zone.
+pub fn noon(day: &str) -> SystemTime {
+    Day::parse(day).expect(day).begins_at() + Duration::from_secs(12 * 3600)
+}
+
+/// A moment as seconds since 1970.
+pub fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
 fn range(prefix: &str, region: Region, provider: Option<&str>, product: Product) -> RangeRow {

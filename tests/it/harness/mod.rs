@@ -1,6 +1,11 @@
 //! What the tests stand on: the rule book's fixture, servers on port 0, scripted peers.
 
+pub mod app;
+pub mod binary;
 pub mod dns;
 pub mod fixture;
+pub mod golden;
+pub mod http;
+pub mod program;
 pub mod shared;
 pub mod upstream;

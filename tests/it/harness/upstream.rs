@@ -5,17 +5,22 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::NULL;
 use hickory_proto::rr::rdata::opt::EdnsOption;
-use hickory_proto::rr::{Name, Record, RecordType};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::txt::Parser;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
+
+use super::dns::rtype;
 
 /// What is answered.
 #[derive(Clone, Default)]
 pub struct Reply {
     /// Master-file lines of the answer section.
     pub answers: Vec<String>,
+    /// Answer records of the question's name by type number and data, for types no master file can spell here.
+    pub data: Vec<(u16, Vec<u8>)>,
     /// Of the authority section.
     pub authority: Vec<String>,
     /// Of the additional section.
@@ -82,7 +87,7 @@ impl Upstream {
 
     /// Answers `name` and `qtype` with `reply` from now on.
     pub fn on(&self, name: &str, qtype: &str, reply: Reply) -> &Self {
-        let key = (name.to_ascii_lowercase(), qtype.parse().expect("a record type"));
+        let key = (name.to_ascii_lowercase(), rtype(qtype));
         self.script.lock().expect("the script").replies.insert(key, reply);
         self
     }
@@ -117,7 +122,7 @@ impl Upstream {
 
     /// How often `name` was asked for `qtype`.
     pub fn count(&self, name: &str, qtype: &str) -> usize {
-        let qtype: RecordType = qtype.parse().expect("a record type");
+        let qtype = rtype(qtype);
         self.log().iter().filter(|asked| asked.name == name && asked.qtype == qtype).count()
     }
 
@@ -189,7 +194,9 @@ impl Upstream {
         res.metadata.recursion_desired = query.metadata.recursion_desired;
         res.metadata.recursion_available = true;
         res.metadata.checking_disabled = query.metadata.checking_disabled;
-        res.metadata.authentic_data = reply.authentic;
+        // As RFC 6840 section 5.8 has it.
+        let asks_for_ad = query.metadata.authentic_data || edns.is_some_and(|edns| edns.flags().dnssec_ok);
+        res.metadata.authentic_data = reply.authentic && asks_for_ad;
         res.metadata.response_code = reply.rcode.unwrap_or(ResponseCode::NoError);
         res.add_query(question);
         if reply.truncated && !over_tcp {
@@ -197,6 +204,10 @@ impl Upstream {
             return Some(res.to_vec().expect("encodes"));
         }
         res.answers = reply.answers.iter().flat_map(|line| parse(line)).collect();
+        res.answers.extend(reply.data.iter().map(|(code, data)| {
+            let (code, rdata) = (RecordType::from(*code), NULL::with(data.clone()));
+            Record::from_rdata(res.queries[0].name().clone(), 60, RData::Unknown { code, rdata })
+        }));
         res.authorities = reply.authority.iter().flat_map(|line| parse(line)).collect();
         res.additionals = reply.additional.iter().flat_map(|line| parse(line)).collect();
         if let Some(asked) = edns {
@@ -208,6 +219,15 @@ impl Upstream {
             }
             res.edns = Some(edns);
         }
+        let octets = res.to_vec().expect("encodes");
+        let most = edns.map_or(512, |edns| usize::from(edns.max_payload()).clamp(512, 1232));
+        if over_tcp || octets.len() <= most {
+            return Some(octets);
+        }
+        for section in [&mut res.answers, &mut res.authorities, &mut res.additionals] {
+            section.clear();
+        }
+        res.metadata.truncation = true;
         Some(res.to_vec().expect("encodes"))
     }
 }

@@ -1,0 +1,296 @@
+//! `icpgate explain`: the whole decision for one name, on the data a gate would load.
+//!
+//! Nothing here decides: every line is read from the data or reached by judging, the hypothetical ones included.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::text::Text;
+use super::{Common, Status, data};
+use crate::model::{DomainName, Hop, Host, Subject, Via, parse_ip_literal};
+use crate::policy::{Action, Mode, Rules, Verdict, VerdictReport, View};
+
+mod print;
+mod steps;
+mod what_if;
+mod zone;
+
+/// Shown below the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  icpgate explain www.unfiled.example                    the address comes from the local zones
+  icpgate explain www.example.com --address 203.0.113.11
+  icpgate explain www.example.com --address 192.0.2.1 --cname a.cdn-global.self.example
+  icpgate explain 203.0.113.10                           a host that is a bare address
+  icpgate explain example.com --via http                 as if it stood on a mainland server behind the gate
+
+Exit status: 0 allow, 1 block.";
+
+/// What `explain` takes.
+#[derive(Args)]
+pub struct Arguments {
+    /// The name as asked or requested: any case, U-labels or A-labels, a bare address; \. for a dot inside a label
+    name: String,
+    /// Where it leads; may be given several times
+    #[arg(long = "address", value_name = "IP")]
+    addresses: Vec<IpAddr>,
+    /// A CNAME target on the way; may be given several times
+    #[arg(long = "cname", value_name = "NAME")]
+    cnames: Vec<String>,
+    /// Query type; types that carry no address of a web service are not judged
+    #[arg(long = "type", value_name = "TYPE")]
+    qtype: Option<String>,
+    /// The plane that asks [default: dns with addresses, http without]
+    #[arg(long, value_enum)]
+    via: Option<ViaWord>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ViaWord {
+    /// A DNS answer
+    Dns,
+    /// A request
+    Http,
+}
+
+/// The host as read from the argument; one a command, so that its size is no matter.
+#[allow(clippy::large_enum_variant)]
+enum OwnedHost {
+    Address(IpAddr),
+    Invalid,
+    Name(DomainName),
+}
+
+impl OwnedHost {
+    /// As a plane would read it: an address in any spelling, a name, or neither.
+    fn read(text: &str) -> Self {
+        match parse_ip_literal(text) {
+            Some(Ok(addr)) => Self::Address(addr),
+            Some(Err(())) => Self::Invalid,
+            None if text.contains("\\.") => escaped_name(text).map_or(Self::Invalid, Self::Name),
+            None => DomainName::from_text(text).map_or(Self::Invalid, Self::Name),
+        }
+    }
+
+    fn borrow(&self) -> Host<'_> {
+        match self {
+            Self::Address(addr) => Host::Address(*addr),
+            Self::Invalid => Host::Invalid,
+            Self::Name(name) => Host::Name(name.as_ref()),
+        }
+    }
+}
+
+/// A name with dots inside labels, written `\.` as in master files (RFC 1035 section 5.1).
+fn escaped_name(text: &str) -> Option<DomainName> {
+    let text = text.strip_suffix('.').filter(|rest| !rest.ends_with('\\')).unwrap_or(text);
+    let mut labels = vec![Vec::new()];
+    let mut octets = text.bytes();
+    while let Some(octet) = octets.next() {
+        match octet {
+            b'\\' => labels.last_mut()?.push(octets.next()?),
+            b'.' => labels.push(Vec::new()),
+            octet => labels.last_mut()?.push(octet),
+        }
+    }
+    DomainName::from_labels(labels.iter().map(Vec::as_slice)).ok()
+}
+
+/// What is judged, owned.
+struct Question {
+    host: OwnedHost,
+    addresses: Vec<IpAddr>,
+    chain: Vec<DomainName>,
+    via: Via,
+    is_in_line: bool,
+}
+
+impl Question {
+    fn subject(&self) -> Subject<'_> {
+        let hop = if self.is_in_line {
+            Hop::InLine
+        } else {
+            Hop::Resolved { addresses: &self.addresses, chain: &self.chain }
+        };
+        Subject { host: self.host.borrow(), hop, via: self.via }
+    }
+
+    fn name(&self) -> Option<&DomainName> {
+        if let OwnedHost::Name(name) = &self.host { Some(name) } else { None }
+    }
+}
+
+/// A verdict in a few words, for steps and hypotheses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Brief {
+    action: &'static str,
+    reason: &'static str,
+    rule: &'static str,
+}
+
+impl From<&Verdict> for Brief {
+    fn from(verdict: &Verdict) -> Self {
+        Self { action: verdict.action.label(), reason: verdict.reason.label(), rule: verdict.rule.id() }
+    }
+}
+
+impl fmt::Display for Brief {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ({})", self.action, self.reason, self.rule)
+    }
+}
+
+/// The rule in words.
+#[derive(Serialize)]
+struct Sentence {
+    zh: &'static str,
+    en: &'static str,
+}
+
+/// Everything that is said; the report's keys stand at the top.
+#[derive(Serialize)]
+struct Explanation {
+    #[serde(flatten)]
+    report: VerdictReport,
+    sentence: Sentence,
+    mode: &'static str,
+    spelling: String,
+    suffix: Option<String>,
+    cnames: Vec<String>,
+    places: Vec<steps::Place>,
+    steps: Vec<steps::Step>,
+    what_would_change_it: Vec<what_if::Change>,
+    notes: Vec<String>,
+}
+
+/// Explains one name.
+pub fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Status> {
+    let now = SystemTime::now();
+    let loaded = data::configuration(common)?;
+    let mut notes = Vec::new();
+    let view = data::view(&loaded, now, &mut notes)?;
+    let question = read_question(&loaded, &view, arguments, &mut notes)?;
+    let provider = &loaded.config.provider.id;
+    let is_judged = arguments.qtype.as_deref().is_none_or(is_judged_type);
+    let view = if is_judged { view } else { without_web(view, &question, arguments, &mut notes) };
+    let verdict = view.judge(&question.subject(), now);
+    let explanation = explain(&view, provider, &question, &verdict, arguments, now, notes);
+    let mut text = Text::new();
+    if arguments.json {
+        text.json(&explanation)?;
+    } else {
+        print::explanation(&explanation, &mut text);
+    }
+    text.print()?;
+    Ok(if verdict.action == Action::Allow { Status::Good } else { Status::Findings })
+}
+
+fn read_question(
+    loaded: &crate::config::Loaded,
+    view: &View,
+    arguments: &Arguments,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Question> {
+    let host = OwnedHost::read(&arguments.name);
+    let mut chain = Vec::new();
+    for text in &arguments.cnames {
+        match DomainName::from_text(text) {
+            Ok(name) => chain.push(name),
+            Err(error) => bail!("--cname {text:?}: {error}; expected a host name"),
+        }
+    }
+    let mut addresses = arguments.addresses.clone();
+    let knows_product = chain.iter().any(|name| view.ranges.cname(name.as_ref()).is_some());
+    if addresses.is_empty() && !chain.is_empty() && !knows_product {
+        bail!("--cname leads to no product of ranges.cnames; expected --address as well: where it leads");
+    }
+    let is_given = !addresses.is_empty() || !chain.is_empty();
+    let mut is_in_line = !is_given;
+    if let OwnedHost::Name(name) = &host
+        && !is_given
+        && arguments.via != Some(ViaWord::Http)
+    {
+        let found = zone::resolve(&loaded.config.dns.zones, name, arguments.qtype.as_deref())?;
+        notes.extend(found.note);
+        is_in_line = found.addresses.is_empty() && found.chain.is_empty();
+        (addresses, chain) = (found.addresses, found.chain);
+    }
+    if is_in_line {
+        notes.push("no address: judged as if it stood on a mainland server of ours, behind the gate".to_owned());
+    }
+    let via = match arguments.via {
+        Some(ViaWord::Dns) => Via::Dns,
+        Some(ViaWord::Http) => Via::Http,
+        None if is_in_line => Via::Http,
+        None => Via::Dns,
+    };
+    Ok(Question { host, addresses, chain, via, is_in_line })
+}
+
+/// Types that lead a browser somewhere (rule AMB-15); the rest pass unjudged.
+fn is_judged_type(qtype: &str) -> bool {
+    ["A", "AAAA", "HTTPS", "SVCB", "ANY"].iter().any(|judged| judged.eq_ignore_ascii_case(qtype))
+}
+
+/// The view under which `question` is no web service, for types that are not judged.
+fn without_web(view: View, question: &Question, arguments: &Arguments, notes: &mut Vec<String>) -> View {
+    let qtype = arguments.qtype.as_deref().unwrap_or("").to_ascii_uppercase();
+    notes.push(format!("{qtype} answers lead no browser anywhere: they pass unjudged (rule AMB-15)"));
+    let rules = Rules { non_web: question.name().cloned().into_iter().collect(), ..Rules::clone(&view.rules) };
+    View { rules: rules.into(), ..view }
+}
+
+fn explain(
+    view: &View,
+    provider: &str,
+    question: &Question,
+    verdict: &Verdict,
+    arguments: &Arguments,
+    now: SystemTime,
+    notes: Vec<String>,
+) -> Explanation {
+    let name = question.name().map(DomainName::as_ref);
+    let enforced = view.rules.mode == Mode::Enforce && (verdict.action == Action::Allow || verdict.enforceable);
+    let shown = name.map_or_else(|| arguments.name.clone(), |name| name.to_string());
+    let report = VerdictReport::new(view, shown, name, question.addresses.clone(), verdict, enforced);
+    let (zh, en) = verdict.rule.sentence();
+    let registrable = name.and_then(|name| view.registry.suffixes().registrable(name));
+    Explanation {
+        report,
+        sentence: Sentence { zh, en },
+        mode: match view.rules.mode {
+            Mode::Enforce => "enforce",
+            Mode::Observe => "observe",
+            Mode::Off => "off",
+        },
+        spelling: name.map_or_else(String::new, |name| name.to_unicode()),
+        suffix: registrable.and_then(|domain| domain.parent()).map(|suffix| steps::suffix(view, suffix)),
+        cnames: question.chain.iter().map(ToString::to_string).collect(),
+        places: steps::places(view, question, now),
+        steps: steps::steps(view, provider, question, verdict, now),
+        what_would_change_it: what_if::changes(view, provider, question, verdict, now),
+        notes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_inside_labels_are_read() {
+        let name = escaped_name("evil\\.here.cn.").expect("a name");
+        assert_eq!(name.as_ref().labels().collect::<Vec<_>>(), [&b"evil.here"[..], b"cn"]);
+        assert!(escaped_name("a\\").is_none());
+        assert!(matches!(OwnedHost::read("0x7f.1"), OwnedHost::Address(_)));
+        assert!(matches!(OwnedHost::read("a b"), OwnedHost::Invalid));
+    }
+}

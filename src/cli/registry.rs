@@ -1,0 +1,302 @@
+//! `icpgate registry stat|lookup|diff|lint`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+
+use super::text::Text;
+use super::{Common, Status, check, data};
+use crate::model::DomainName;
+use crate::registry::diff::{Change, diff};
+use crate::registry::{Filing, Loaded, Settings, Snapshot, load_paths};
+
+const EXAMPLES: &str = "\
+Examples:
+  icpgate registry lookup www.filed.example
+  icpgate registry stat --config icpgate.toml
+  icpgate registry diff old.csv.zst new.csv.zst
+  icpgate registry lint --all conf/registry";
+
+/// Changes a diff prints unless told `--all`.
+const CHANGES_SHOWN: usize = 50;
+/// Values of a list that `stat` prints.
+const TOP_SHOWN: usize = 10;
+
+/// The commands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Print what two registries differ in; exit status 1 if they do
+    #[command(after_help = EXAMPLES)]
+    Diff(DiffArguments),
+    /// Print the findings of the registry alone
+    #[command(after_help = EXAMPLES)]
+    Lint(LintArguments),
+    /// Print the row that governs a name, with file and line; exit status 1 if there is none
+    #[command(after_help = EXAMPLES)]
+    Lookup(LookupArguments),
+    /// Print how many rows there are of what
+    #[command(after_help = EXAMPLES)]
+    Stat(StatArguments),
+}
+
+/// What `diff` takes.
+#[derive(Args)]
+pub struct DiffArguments {
+    /// File or directory before
+    old: PathBuf,
+    /// File or directory after
+    new: PathBuf,
+    /// Print every change
+    #[arg(long)]
+    all: bool,
+}
+
+/// What `lint` takes.
+#[derive(Args)]
+pub struct LintArguments {
+    /// Files or directories instead of the configured ones
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    form: check::Form,
+}
+
+/// What `lookup` takes.
+#[derive(Args)]
+pub struct LookupArguments {
+    /// Names at or below a registrable domain
+    #[arg(required = true)]
+    names: Vec<String>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `stat` takes.
+#[derive(Args)]
+pub struct StatArguments {
+    /// Files or directories instead of the configured ones
+    paths: Vec<PathBuf>,
+}
+
+/// Runs one of them.
+pub fn run(common: &Common, command: &Command) -> anyhow::Result<Status> {
+    let loaded = data::configuration(common)?;
+    let settings = &loaded.config.registry;
+    let now = SystemTime::now();
+    match command {
+        Command::Diff(arguments) => print_diff(settings, arguments, now),
+        Command::Lint(arguments) => {
+            check::registry_alone(&with_paths(settings, &arguments.paths), &arguments.form, now)
+        }
+        Command::Lookup(arguments) => lookup(&*data::registry(&loaded, now)?, arguments),
+        Command::Stat(arguments) => {
+            let settings = with_paths(settings, &arguments.paths);
+            stat(&*load_paths(&settings, now).context("registry")?, &settings.provider)
+        }
+    }
+}
+
+/// The configured settings on other files.
+fn with_paths(settings: &Settings, paths: &[PathBuf]) -> Settings {
+    if paths.is_empty() { settings.clone() } else { Settings { paths: paths.to_vec(), ..settings.clone() } }
+}
+
+fn print_diff(settings: &Settings, arguments: &DiffArguments, now: SystemTime) -> anyhow::Result<Status> {
+    let load = |path: &Path| -> anyhow::Result<Arc<Loaded>> {
+        load_paths(&with_paths(settings, &[path.to_owned()]), now).with_context(|| path.display().to_string())
+    };
+    let (old, new) = (load(&arguments.old)?, load(&arguments.new)?);
+    let changes = diff(&old.snapshot, &new.snapshot);
+    let mut text = Text::new();
+    let shown = if arguments.all { usize::MAX } else { CHANGES_SHOWN };
+    for change in changes.changes.iter().take(shown) {
+        match change {
+            Change::Added(domain) => text.line(format_args!("{} {domain}", text.good("+"))),
+            Change::Removed(domain) => text.line(format_args!("{} {domain}", text.bad("-"))),
+            Change::Changed(domain, what) => {
+                text.line(format_args!("{} {domain}  {}", text.doubtful("~"), what.join(", ")));
+            }
+        }
+    }
+    let hidden = changes.changes.len().saturating_sub(shown);
+    if hidden > 0 {
+        text.line(format_args!("… {hidden} more; --all prints them"));
+    }
+    let percent = changes.removed * 100 / old.snapshot.len().max(1);
+    text.line(format_args!(
+        "{} added, {} changed, {} removed ({percent} % of {})",
+        changes.added,
+        changes.changed,
+        changes.removed,
+        old.snapshot.len()
+    ));
+    if percent > usize::from(settings.max_shrink_percent) {
+        let max = settings.max_shrink_percent;
+        text.line(format_args!("a reload would refuse this: more than {max} % go (registry.max-shrink-percent)"));
+    }
+    text.print()?;
+    Ok(if changes.changes.is_empty() { Status::Good } else { Status::Findings })
+}
+
+fn lookup(loaded: &Loaded, arguments: &LookupArguments) -> anyhow::Result<Status> {
+    let mut text = Text::new();
+    let mut status = Status::Good;
+    let mut rows = Vec::new();
+    for name in &arguments.names {
+        let Ok(parsed) = DomainName::from_text(name) else { bail!("{name:?} is not a host name") };
+        let snapshot = &loaded.snapshot;
+        let domain = snapshot.suffixes().registrable(parsed.as_ref());
+        let row = domain.and_then(|domain| snapshot.find(domain)).map(|id| snapshot.filing(id));
+        match (domain, row) {
+            (Some(_), Some(row)) if arguments.json => rows.push(row_json(&row)),
+            (Some(_), Some(row)) => print_row(&row, &mut text),
+            (Some(domain), None) => {
+                status = Status::Findings;
+                text.line(format_args!("{domain}: no row; every name at or below it is unfiled"));
+            }
+            (None, _) => {
+                status = Status::Findings;
+                text.line(format_args!("{parsed}: a public suffix, which nobody can file"));
+            }
+        }
+    }
+    if arguments.json {
+        text = Text::new();
+        text.json(&rows)?;
+    }
+    text.print()?;
+    Ok(status)
+}
+
+/// The cells of a row that have a value, in the order of the interface.
+fn cells(row: &Filing) -> Vec<(&'static str, String)> {
+    let day = |day: Option<crate::model::Day>| day.map(|day| day.to_string());
+    let truth = |is_set: bool| is_set.then(|| "true".to_owned());
+    let cells = [
+        ("domain", Some(row.domain.to_string())),
+        ("domain_unicode", Some(row.domain.as_ref().to_unicode()).filter(|text| !text.is_ascii())),
+        ("site_no", row.site_no.clone()),
+        ("subject_no", row.subject_no.clone()),
+        ("access", Some(row.access.join(";"))),
+        ("status", Some(row.status.label().to_owned())),
+        ("subject", row.subject.clone()),
+        ("subject_type", row.subject_type.clone()),
+        ("province", row.province.clone()),
+        ("site_name", row.site_name.clone()),
+        ("category", row.category.clone()),
+        ("approval", row.approval.clone()),
+        ("filed_on", day(row.filed_on)),
+        ("updated_on", day(row.updated_on)),
+        ("expires_on", day(row.expires_on)),
+        ("provisional_access_until", day(row.provisional_access_until)),
+        ("restricted", truth(row.restricted)),
+        ("real_name", row.real_name.map(|is_set| is_set.to_string())),
+        ("ip_filed", truth(row.ip_filed)),
+        (
+            "addresses",
+            Some(row.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(";"))
+                .filter(|text| !text.is_empty()),
+        ),
+        ("origin", row.origin.clone()),
+        ("service_code", row.service_code.clone()),
+        ("account", row.account.clone()),
+        ("registrar", row.registrar.clone()),
+        ("source", row.source.clone()),
+    ];
+    cells.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+fn print_row(row: &Filing, text: &mut Text) {
+    text.line(format_args!("{}  {}:{}", text.strong(&row.domain), row.file, row.line));
+    for (key, value) in cells(row).into_iter().skip(1) {
+        text.line(format_args!("  {key:<24} {value}"));
+    }
+}
+
+fn row_json(row: &Filing) -> serde_json::Value {
+    let mut res: serde_json::Map<String, serde_json::Value> =
+        cells(row).into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+    res.insert("access".to_owned(), row.access.clone().into());
+    res.insert("file".to_owned(), row.file.as_ref().into());
+    res.insert("line".to_owned(), row.line.into());
+    res.into()
+}
+
+fn stat(loaded: &Loaded, provider: &str) -> anyhow::Result<Status> {
+    let snapshot = &loaded.snapshot;
+    let mut text = Text::new();
+    text.line(format_args!("{} rows, digest {:016x}", snapshot.len(), loaded.digest));
+    for file in &loaded.files {
+        let bad = if file.bad_rows > 0 { format!(", {} bad", file.bad_rows) } else { String::new() };
+        text.line(format_args!("  {}  {} rows{bad}, {} octets", file.path.display(), file.rows, file.octets));
+    }
+    text.line(text.strong("status"));
+    for (status, count) in snapshot.rows_by_status() {
+        text.line(format_args!("  {:<12} {count}", status.label()));
+    }
+    let tally = Tally::of(snapshot, provider);
+    text.line(text.strong("active rows"));
+    text.line(format_args!("  {:<12} {}", "here", tally.here));
+    text.line(format_args!("  {:<12} {}", "elsewhere", tally.active - tally.here - tally.shell));
+    text.line(format_args!("  {:<12} {}", "shell (空壳)", tally.shell));
+    top("access provider", &tally.access, &mut text);
+    top("province", &tally.province, &mut text);
+    top("suffix", &tally.suffix, &mut text);
+    text.print()?;
+    Ok(Status::Good)
+}
+
+/// What one pass over the rows counts.
+#[derive(Default)]
+struct Tally {
+    active: usize,
+    here: usize,
+    shell: usize,
+    access: BTreeMap<String, usize>,
+    province: BTreeMap<String, usize>,
+    suffix: BTreeMap<String, usize>,
+}
+
+impl Tally {
+    fn of(snapshot: &Snapshot, provider: &str) -> Self {
+        let mut res = Self::default();
+        for row in snapshot.rows() {
+            if let Some(suffix) = row.domain.as_ref().parent() {
+                *res.suffix.entry(suffix.to_unicode()).or_default() += 1;
+            }
+            if row.status != crate::model::Status::Active {
+                continue;
+            }
+            res.active += 1;
+            res.here += usize::from(row.access.iter().any(|id| id == provider));
+            res.shell += usize::from(row.access.is_empty());
+            for id in row.access {
+                *res.access.entry(id).or_default() += 1;
+            }
+            if let Some(province) = row.province {
+                *res.province.entry(province).or_default() += 1;
+            }
+        }
+        res
+    }
+}
+
+/// The most frequent values with their counts.
+fn top(heading: &str, counts: &BTreeMap<String, usize>, text: &mut Text) {
+    if counts.is_empty() {
+        return;
+    }
+    let mut sorted: Vec<_> = counts.iter().collect();
+    sorted.sort_by_key(|&(value, count)| (std::cmp::Reverse(count), value));
+    text.line(text.strong(heading));
+    for (value, count) in sorted.iter().take(TOP_SHOWN) {
+        text.line(format_args!("  {value:<12} {count}"));
+    }
+    if sorted.len() > TOP_SHOWN {
+        text.line(format_args!("  … {} more", sorted.len() - TOP_SHOWN));
+    }
+}

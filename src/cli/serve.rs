@@ -1,0 +1,45 @@
+//! `icpgate serve`: the gate itself, and what `icpgate` does without a command.
+
+use anyhow::{Context, bail};
+
+use super::{Common, Status, data};
+use crate::app::{self, RunError};
+use crate::ops::log;
+
+/// Shown below the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  icpgate                                    the demo on loopback; then: kdig @127.0.0.1 -p 5300 www.unfiled.example
+  icpgate serve --config /etc/icpgate/icpgate.toml --log-format json
+  RUST_LOG=debug icpgate serve
+
+Signals: SIGHUP loads all files again, SIGTERM and SIGINT drain, a second one stops at once.";
+
+/// Runs until a signal or a drain ends it.
+pub fn run(common: &Common) -> anyhow::Result<Status> {
+    log::start(common.log_format.into());
+    let mut loaded = data::configuration(common)?;
+    let config = &loaded.config;
+    if config.dns.listen.is_empty() && config.http.listen.is_empty() && config.admin.listen.is_none() {
+        bail!("nothing to serve: dns.listen, http.listen and admin.listen are all empty");
+    }
+    if let Some(demo) = &mut loaded.demo {
+        demo.keep();
+        match demo.directory() {
+            Some(directory) => {
+                let directory = directory.join("conf");
+                tracing::info!(directory = %directory.display(), "no --config: running the demo on data laid out here");
+            }
+            None => tracing::info!(directory = "conf", "no --config: running the demo on the data of this checkout"),
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    match runtime.block_on(app::run(loaded.config)) {
+        Ok(()) => Ok(Status::Good),
+        Err(RunError::Start(error)) if error.exit_status() == 3 => {
+            eprintln!("icpgate: {error}");
+            Ok(Status::CannotBind)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,193 @@
+//! `[dns]` as text.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::choices::{BlockAction, JudgeFamilies, UpstreamPolicy};
+use crate::dns::Settings;
+use crate::dns::settings::UpstreamPolicy as Policy;
+
+/// `[dns]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DnsSpec {
+    /// Addresses and ports for UDP and TCP; none for no DNS plane.
+    pub listen: Vec<String>,
+    /// DNS over TLS; not in this release, listen must be empty.
+    pub tls: SecureSpec,
+    /// DNS over HTTPS; not in this release, listen must be empty.
+    pub https: SecureSpec,
+    /// DNS over QUIC; not in this release, listen must be empty.
+    pub quic: SecureSpec,
+    /// UDP sockets for each listen address; 0 for one a core.
+    #[schemars(range(min = 0, max = 1024))]
+    pub udp_sockets: u64,
+    /// Prefixes of the clients that may ask.
+    pub allow_from: Vec<String>,
+    /// Local zones: directories, files named after their origin, or { origin, file }.
+    pub zones: Vec<ZoneSpec>,
+    /// Where names outside the zones are asked, by suffix; none for an authoritative server only.
+    pub upstream: Vec<UpstreamSpec>,
+    /// PEM file of roots to trust for upstream TLS beside the public ones; "" for none.
+    pub upstream_ca: String,
+    /// Milliseconds for one exchange with one server.
+    #[schemars(range(min = 1, max = 60_000))]
+    pub upstream_timeout_milliseconds: u64,
+    /// Milliseconds for all tries of one question.
+    #[schemars(range(min = 1, max = 60_000))]
+    pub resolve_timeout_milliseconds: u64,
+    /// How blocked names are answered.
+    pub block: DnsBlockSpec,
+    /// Which address families a judgement looks at.
+    pub judge_families: JudgeFamilies,
+    /// Ceiling for the TTL of answers that lead to the mainland.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub mainland_ttl_max_seconds: u64,
+    /// Bound of the answer cache.
+    #[schemars(range(min = 0, max = 1_099_511_627_776_u64))]
+    pub cache_bytes_max: u64,
+    /// TTL ceiling of the cache.
+    #[schemars(range(min = 1, max = 604_800))]
+    pub cache_ttl_max_seconds: u64,
+    /// TTL ceiling of negative answers (RFC 2308 section 5).
+    #[schemars(range(min = 1, max = 604_800))]
+    pub negative_ttl_max_seconds: u64,
+    /// How long past its TTL an answer may be served when no upstream answers (RFC 8767).
+    #[schemars(range(min = 0, max = 604_800))]
+    pub stale_max_seconds: u64,
+    /// EDNS size offered and accepted.
+    #[schemars(range(min = 512, max = 4096))]
+    pub edns_udp_bytes_max: u16,
+    /// Questions in work at a time.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub inflight_max: u64,
+    /// TCP connections at a time.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub tcp_connections_max: u64,
+    /// TCP connections of one client address.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub tcp_connections_per_client_max: u64,
+    /// Seconds after which an idle TCP connection is closed (RFC 7766 section 6.2.3).
+    #[schemars(range(min = 1, max = 3600))]
+    pub tcp_idle_seconds: u64,
+}
+
+impl Default for DnsSpec {
+    fn default() -> Self {
+        let settings = Settings::new();
+        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            listen: Vec::new(),
+            tls: SecureSpec::default(),
+            https: SecureSpec::default(),
+            quic: SecureSpec::default(),
+            // One socket a core: each has its own queue in the kernel.
+            udp_sockets: 0,
+            allow_from: settings.allow_from.iter().map(ToString::to_string).collect(),
+            zones: Vec::new(),
+            upstream: Vec::new(),
+            upstream_ca: String::new(),
+            upstream_timeout_milliseconds: millis(settings.upstream_timeout),
+            resolve_timeout_milliseconds: millis(settings.resolve_timeout),
+            judge_families: settings.judge_families.into(),
+            mainland_ttl_max_seconds: settings.mainland_ttl_max.as_secs(),
+            cache_bytes_max: settings.cache_bytes_max as u64,
+            cache_ttl_max_seconds: settings.cache_ttl_max.as_secs(),
+            negative_ttl_max_seconds: settings.negative_ttl_max.as_secs(),
+            stale_max_seconds: settings.stale_max.as_secs(),
+            edns_udp_bytes_max: settings.edns_udp_bytes_max,
+            inflight_max: settings.inflight_max as u64,
+            tcp_connections_max: settings.tcp_connections_max as u64,
+            tcp_connections_per_client_max: settings.tcp_connections_per_client_max as u64,
+            tcp_idle_seconds: settings.tcp_idle.as_secs(),
+            block: DnsBlockSpec::from(&settings),
+        }
+    }
+}
+
+/// `dns.block`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DnsBlockSpec {
+    /// The kind of answer.
+    pub action: BlockAction,
+    /// Addresses of the page, for A.
+    pub ipv4: Vec<String>,
+    /// Addresses of the page, for AAAA.
+    pub ipv6: Vec<String>,
+    /// TTL of synthesised records; at most 60 keeps an approval quick.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub ttl_seconds: u32,
+    /// RFC 8914 code: 15 blocked, 16 censored, 17 filtered.
+    #[schemars(range(min = 15, max = 17))]
+    pub ede_code: u16,
+}
+
+impl From<&Settings> for DnsBlockSpec {
+    fn from(settings: &Settings) -> Self {
+        let block = &settings.block;
+        Self {
+            action: block.action.into(),
+            ipv4: block.ipv4.iter().map(ToString::to_string).collect(),
+            ipv6: block.ipv6.iter().map(ToString::to_string).collect(),
+            ttl_seconds: block.ttl_seconds,
+            ede_code: block.ede_code,
+        }
+    }
+}
+
+impl Default for DnsBlockSpec {
+    fn default() -> Self {
+        Self::from(&Settings::new())
+    }
+}
+
+/// `dns.tls`, `dns.https`, `dns.quic`: listeners of a later release.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SecureSpec {
+    /// Must be empty in this release.
+    pub listen: Vec<String>,
+    /// PEM file of the certificate chain.
+    pub certificate: String,
+    /// PEM file of the private key.
+    pub key: String,
+}
+
+/// One entry of `dns.zones`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ZoneSpec {
+    /// A directory of zone files, or one file named after its origin.
+    Path(String),
+    /// A zone by origin and file.
+    Named(NamedZoneSpec),
+}
+
+/// A zone whose file is not named after its origin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NamedZoneSpec {
+    /// The zone's origin.
+    pub origin: String,
+    /// The master file.
+    pub file: String,
+}
+
+/// One `[[dns.upstream]]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct UpstreamSpec {
+    /// Names at or below it are asked here; the longest suffix wins; "" for every name.
+    pub suffix: String,
+    /// udp://ADDRESS, tcp://ADDRESS, tls://ADDRESS#NAME, https://ADDRESS/PATH#NAME, each with an optional :PORT.
+    pub servers: Vec<String>,
+    /// How a server is chosen.
+    pub policy: UpstreamPolicy,
+}
+
+impl Default for UpstreamSpec {
+    fn default() -> Self {
+        Self { suffix: String::new(), servers: Vec::new(), policy: Policy::default().into() }
+    }
+}

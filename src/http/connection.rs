@@ -1,0 +1,495 @@
+//! One client connection: its requests one after the other, each read, judged, answered.
+
+use std::future::{Future, poll_fn};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::body::{BodyError, Framing};
+use super::buffer::Buffer;
+use super::counters::{OriginFailure, RequestOutcome};
+use super::gate::{Asked, Blocked, Decision, Gate, PageRequest};
+use super::head::{Field, HeadError, Method, Progress, RequestHead, RequestParser, list};
+use super::host::{HostError, HostName, address_text};
+use super::negotiate::{Format, Language};
+use super::origin::{OriginConnection, head_limits};
+use super::proxy_header::{self, ProxyHeader};
+use super::relay::{ClientSide, Outcome, Plan, RelayError, Relayed, persistence, relay};
+use super::reply::Short;
+use super::timer::Timer;
+use super::tunnel;
+use crate::drain::{DrainWatch, Phase};
+
+/// Greatest answer to an ACME challenge; a key authorisation has under 200 octets (RFC 8555 section 8.1).
+const ACME_ANSWER_OCTETS_MAX: u64 = 16 << 10;
+/// How long a closing connection is read on, so that the last answer is not lost in a reset (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+/// How much of it.
+const LINGER_OCTETS_MAX: usize = 1 << 20;
+/// Addresses of a forwarding chain that are looked at.
+const FORWARDERS_MAX: usize = 32;
+
+/// Serves a connection until it ends.
+pub async fn serve(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr, drain: DrainWatch) {
+    // Small answers leave at once; a failure costs time only.
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let mut connection = Connection::new(&gate, stream, peer, local, drain);
+    if connection.is_listed(peer.ip()) && !connection.read_proxy_header().await {
+        return;
+    }
+    connection.client_text = connection.client.to_string();
+    while connection.serve_one().await == After::Next {
+        connection.input.settle();
+    }
+}
+
+/// What follows a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// The end, at once.
+    Close,
+    /// The end, once the client has had time to read the answer.
+    Linger,
+    /// The next request.
+    Next,
+}
+
+/// How reading a head ended.
+enum HeadRead {
+    /// The connection ended, idle or cut.
+    End,
+    /// It is no head.
+    Refused(HeadError),
+    /// It took too long.
+    Slow,
+    /// It is whole.
+    Whole,
+}
+
+/// The state of one connection.
+struct Connection<'a> {
+    gate: &'a Gate,
+    stream: TcpStream,
+    /// Who connected: the peer, or whom its PROXY header names.
+    client: IpAddr,
+    client_text: String,
+    /// The address reached.
+    local: SocketAddr,
+    input: Buffer,
+    parser: RequestParser,
+    request: Vec<u8>,
+    out: Vec<u8>,
+    timer: Timer,
+    host: HostMemo,
+    origin: Option<OriginConnection>,
+    drain: DrainWatch,
+    draining: Draining,
+    served: u32,
+}
+
+impl<'a> Connection<'a> {
+    fn new(gate: &'a Gate, stream: TcpStream, peer: SocketAddr, local: SocketAddr, drain: DrainWatch) -> Self {
+        let limits = head_limits(gate.settings());
+        Self {
+            gate,
+            stream,
+            client: peer.ip().to_canonical(),
+            client_text: String::new(),
+            local,
+            input: Buffer::new(limits.octets_max),
+            parser: RequestParser::new(limits),
+            request: Vec::with_capacity(1024),
+            out: Vec::with_capacity(4096),
+            timer: Timer::new(gate.settings().idle_timeout),
+            host: HostMemo::default(),
+            origin: None,
+            draining: Draining::new(drain.clone()),
+            drain,
+            served: 0,
+        }
+    }
+
+    /// One request from its first octet to the end of its answer.
+    async fn serve_one(&mut self) -> After {
+        let after = match self.read_head().await {
+            HeadRead::End => After::Close,
+            HeadRead::Refused(error) => self.refuse(error).await,
+            HeadRead::Slow => {
+                self.gate.counters().slow_heads.increment();
+                self.gate.counters().request(RequestOutcome::Refused);
+                self.reply_short(408, "the request head took too long", false, false).await
+            }
+            HeadRead::Whole => {
+                self.served += 1;
+                self.answer().await
+            }
+        };
+        if after == After::Linger {
+            self.linger().await;
+        }
+        after
+    }
+
+    //--- Reading -----------------------------------------------------------------------------------------------------
+
+    async fn read_head(&mut self) -> HeadRead {
+        let settings = self.gate.settings();
+        // A connection that has asked for nothing yet has the time of a head, not of idleness.
+        let idle = if self.served == 0 { settings.head_timeout } else { settings.idle_timeout };
+        let mut begun = None;
+        self.parser.reset();
+        loop {
+            if !self.input.is_empty() {
+                match self.parser.advance(self.input.filled()) {
+                    Ok(Progress::Whole) => return HeadRead::Whole,
+                    Ok(Progress::Partial) => {}
+                    Err(error) => return HeadRead::Refused(error),
+                }
+                begun.get_or_insert_with(Instant::now);
+            }
+            let fill = self.input.fill(&mut self.stream);
+            let read = match begun {
+                Some(begun) => self.timer.until(|| begun + settings.head_timeout, fill).await,
+                None => tokio::select! {
+                    biased;
+                    read = self.timer.within(idle, fill) => read,
+                    () = self.draining.wait() => return HeadRead::End,
+                },
+            };
+            match read {
+                Err(_) if begun.is_some() => return HeadRead::Slow,
+                Err(_) | Ok(Err(_) | Ok(0)) => return HeadRead::End,
+                Ok(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// Reads what a listed proxy sends first; false when it is a PROXY header and broken, or nothing came.
+    async fn read_proxy_header(&mut self) -> bool {
+        let begun = Instant::now();
+        loop {
+            match proxy_header::read(self.input.filled()) {
+                Ok(ProxyHeader::Absent) => return true,
+                Ok(ProxyHeader::Partial) => {}
+                Ok(ProxyHeader::Whole { octets, addrs }) => {
+                    self.gate.counters().proxy_headers.increment();
+                    if let Some((source, destination)) = addrs {
+                        self.client = source.ip().to_canonical();
+                        self.local = destination;
+                    }
+                    self.input.consume(octets);
+                    return true;
+                }
+                Err(_) => {
+                    self.gate.counters().proxy_header_errors.increment();
+                    return false;
+                }
+            }
+            let limit = self.gate.settings().head_timeout;
+            let fill = self.input.fill(&mut self.stream);
+            match self.timer.until(|| begun + limit, fill).await {
+                Err(_) | Ok(Err(_) | Ok(0)) => return false,
+                Ok(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// True for proxies whose word on client addresses is taken.
+    fn is_listed(&self, addr: IpAddr) -> bool {
+        let addr = addr.to_canonical();
+        self.gate.settings().proxy_protocol_from.iter().any(|net| net.contains(&addr))
+    }
+
+    /// The client a listed proxy speaks for: the last address of `X-Forwarded-For` that no listed proxy added.
+    fn original_client(&self, head: &RequestHead) -> IpAddr {
+        let mut res = self.client;
+        if !self.is_listed(res) {
+            return res;
+        }
+        let values: Vec<&[u8]> = head.values(self.input.filled(), Field::XForwardedFor).flat_map(list).collect();
+        for value in values.into_iter().rev().take(FORWARDERS_MAX) {
+            let Some(addr) = std::str::from_utf8(value).ok().and_then(|text| text.parse::<IpAddr>().ok()) else {
+                break;
+            };
+            res = addr.to_canonical();
+            if !self.is_listed(res) {
+                break;
+            }
+        }
+        res
+    }
+
+    //--- Answering ---------------------------------------------------------------------------------------------------
+
+    async fn answer(&mut self) -> After {
+        let (head, octets) = (self.parser.head(), self.input.filled());
+        let is_plain = matches!(head.method, Method::Get | Method::Head) && !head.framing.has_body();
+        let client = self.original_client(head);
+        let asked_host = match head.host {
+            Some(host) => self.host.read(head.host_text.of(host.of(octets))),
+            None => {
+                self.gate.counters().without_host.increment();
+                self.host.reached(self.local.ip())
+            }
+        };
+        let Ok(host) = asked_host else { return self.refuse(HeadError::BadHost).await };
+        if matches!(host, HostName::Address(_)) {
+            self.gate.counters().address_hosts.increment();
+        }
+        let plain_path = is_plain.then(|| head.path(octets));
+        match self.gate.decide(&Asked { host, client, plain_path }) {
+            Decision::Pass => self.pass(None).await,
+            Decision::CarveOut => self.pass(Some(ACME_ANSWER_OCTETS_MAX)).await,
+            Decision::Block(blocked) => self.block(&blocked, client).await,
+            Decision::NotReady => self.not_ready().await,
+        }
+    }
+
+    /// True when the connection may serve another request after this one.
+    fn keeps(&self) -> bool {
+        let has_turns = self.served < self.gate.settings().requests_per_connection_max;
+        has_turns && self.parser.head().keeps_alive() && self.drain.phase() == Phase::Running
+    }
+
+    /// Leaves a request that is answered without the origin: true when the next one can be told from its body.
+    fn skip_request(&mut self) -> bool {
+        let head = self.parser.head();
+        let body = match head.framing {
+            Framing::None => 0,
+            Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
+            Framing::Chunked | Framing::UntilClose => usize::MAX,
+        };
+        let whole = head.octets.saturating_add(body);
+        let is_there = whole <= self.input.filled().len();
+        self.input.consume(if is_there { whole } else { head.octets });
+        is_there
+    }
+
+    async fn block(&mut self, blocked: &Blocked, client: IpAddr) -> After {
+        self.gate.counters().request(RequestOutcome::Blocked);
+        let keeps = self.keeps();
+        let (head, octets) = (self.parser.head(), self.input.filled());
+        let version = head.version;
+        let is_grpc = head.values(octets, Field::ContentType).any(|value| value.starts_with(b"application/grpc"));
+        let shown = head.host.map_or_else(String::new, |host| head.host_text.of(host.of(octets)).to_owned());
+        let language = Language::choose(head.values(octets, Field::AcceptLanguage));
+        let format = if is_grpc { Format::Text } else { Format::choose(head.values(octets, Field::Accept)) };
+        let head_only = head.method == Method::Head;
+        let keeps = self.skip_request() && keeps;
+        let Some(host) = self.host.last() else { return After::Close };
+        let persistence = persistence(keeps, version);
+        let request = PageRequest { host, shown: &shown, client, language, format, head_only, persistence };
+        self.out.clear();
+        self.gate.write_block(blocked, &request, &mut self.out);
+        self.send(keeps).await
+    }
+
+    async fn not_ready(&mut self) -> After {
+        self.gate.counters().request(RequestOutcome::NotReady);
+        let keeps = self.keeps();
+        let (version, head_only) = (self.parser.head().version, self.parser.head().method == Method::Head);
+        let keeps = self.skip_request() && keeps;
+        self.out.clear();
+        self.gate.write_not_ready(persistence(keeps, version), head_only, &mut self.out);
+        self.send(keeps).await
+    }
+
+    /// Answers what is no request, and ends the connection: nobody knows where the next one would begin.
+    async fn refuse(&mut self, error: HeadError) -> After {
+        self.gate.counters().head_error(error);
+        tracing::debug!(%error, "refused a request");
+        if error.is_silent() {
+            return After::Close;
+        }
+        self.reply_short(error.status(), &error.to_string(), false, false).await
+    }
+
+    async fn reply_short(&mut self, status: u16, why: &str, keeps: bool, head_only: bool) -> After {
+        self.out.clear();
+        let persistence = persistence(keeps, self.parser.head().version);
+        Short { status, now: self.gate.now(), why, persistence, head_only }.write(&mut self.out);
+        self.send(keeps).await
+    }
+
+    /// Sends what stands in `out`.
+    async fn send(&mut self, keeps: bool) -> After {
+        let limit = self.gate.settings().stream_timeout;
+        match self.timer.within(limit, self.stream.write_all(&self.out)).await {
+            Ok(Ok(())) if keeps => After::Next,
+            Ok(Ok(())) => After::Linger,
+            Ok(Err(_)) | Err(_) => After::Close,
+        }
+    }
+
+    /// Says that nothing more comes, and reads what is still on its way.
+    async fn linger(&mut self) {
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let until = Instant::now() + LINGER;
+        let mut waste = [0; 4096];
+        let mut left = LINGER_OCTETS_MAX;
+        while let Ok(Ok(count @ 1..)) = self.timer.until(|| until, self.stream.read(&mut waste)).await {
+            left = left.saturating_sub(count);
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    //--- Passing on --------------------------------------------------------------------------------------------------
+
+    /// Passes the request to the origin and its answer back.
+    async fn pass(&mut self, body_max: Option<u64>) -> After {
+        let keeps = self.keeps();
+        let (head, octets) = (self.parser.head(), self.input.filled());
+        let plan = Plan {
+            is_head: head.method == Method::Head,
+            is_idempotent: head.method.is_idempotent(),
+            version: head.version,
+            keeps,
+            framing: head.framing,
+            wants_upgrade: body_max.is_none() && head.upgrades(octets).next().is_some(),
+            body_max,
+        };
+        self.request.clear();
+        match head.host {
+            Some(host) => head.write(octets, host.of(octets), &self.client_text, &mut self.request),
+            // What was judged is what the origin is asked for.
+            None => {
+                let reached = address_text(self.local.ip(), self.local.port());
+                head.write(octets, reached.as_bytes(), &self.client_text, &mut self.request);
+            }
+        }
+        let head_octets = head.octets;
+        self.input.consume(head_octets);
+        let mut client = ClientSide {
+            stream: &mut self.stream,
+            input: &mut self.input,
+            request: &mut self.request,
+            out: &mut self.out,
+            timer: &mut self.timer,
+        };
+        let outcome = relay(self.gate, &mut client, &mut self.origin, &plan).await;
+        self.conclude(&plan, outcome).await
+    }
+
+    async fn conclude(&mut self, plan: &Plan, outcome: Outcome) -> After {
+        let counters = self.gate.counters();
+        let passed = if plan.body_max.is_some() { RequestOutcome::CarvedOut } else { RequestOutcome::Proxied };
+        match outcome.result {
+            Ok(Relayed::Answered { client_keeps: true, .. }) => {
+                counters.request(passed);
+                After::Next
+            }
+            Ok(Relayed::Answered { .. }) => {
+                counters.request(passed);
+                After::Linger
+            }
+            Ok(Relayed::Upgraded) => {
+                counters.request(passed);
+                if let (Some(mut origin), Some(host)) = (self.origin.take(), self.host.last()) {
+                    tunnel::pass(self.gate, host, &mut self.stream, &mut self.input, &mut origin).await;
+                }
+                After::Close
+            }
+            Err(RelayError::Body(error)) => {
+                counters.body_error(error);
+                let is_refused = error == BodyError::Chunk;
+                counters.request(if is_refused { RequestOutcome::Refused } else { RequestOutcome::ClientFailed });
+                if outcome.is_answered || !is_refused {
+                    return After::Close;
+                }
+                self.reply_short(400, &error.to_string(), false, plan.is_head).await
+            }
+            Err(RelayError::Client) => {
+                counters.request(RequestOutcome::ClientFailed);
+                After::Close
+            }
+            Err(RelayError::Origin(failure)) => self.origin_failed(plan, &outcome, failure).await,
+        }
+    }
+
+    async fn origin_failed(&mut self, plan: &Plan, outcome: &Outcome, failure: OriginFailure) -> After {
+        self.gate.counters().origin_failure(failure);
+        self.gate.counters().request(RequestOutcome::OriginFailed);
+        if outcome.is_answered {
+            // The client must see that the answer was cut: no last chunk, too few octets.
+            return After::Close;
+        }
+        let why = match failure {
+            OriginFailure::Slow => "the origin did not answer in time / 源站响应超时",
+            OriginFailure::Connect => "the origin cannot be reached / 源站无法连接",
+            _ => "the origin gave no usable answer / 源站未返回有效响应",
+        };
+        let keeps = plan.keeps && (outcome.is_uploaded || !plan.framing.has_body());
+        self.reply_short(failure.status(), why, keeps, plan.is_head).await
+    }
+}
+
+//--- HostMemo --------------------------------------------------------------------------------------------------------
+
+/// The last host read: the requests of one connection mostly ask for one host.
+#[derive(Debug, Default)]
+struct HostMemo {
+    text: String,
+    name: Option<HostName>,
+}
+
+impl HostMemo {
+    /// Reads a host, or remembers it.
+    fn read(&mut self, text: &str) -> Result<&HostName, HostError> {
+        if self.text != text || self.name.is_none() {
+            self.name = None;
+            let name = HostName::read(text)?;
+            self.text.clear();
+            self.text.push_str(text);
+            self.name = Some(name);
+        }
+        self.name.as_ref().ok_or(HostError)
+    }
+
+    /// The address a client reached stands for the host it did not name (D-H4).
+    fn reached(&mut self, addr: IpAddr) -> Result<&HostName, HostError> {
+        self.text.clear();
+        Ok(self.name.insert(HostName::Address(addr.to_canonical())))
+    }
+
+    /// The host of the request in work.
+    fn last(&self) -> Option<&HostName> {
+        self.name.as_ref()
+    }
+}
+
+//--- Draining --------------------------------------------------------------------------------------------------------
+
+/// The wait for the drain, registered once for all requests of a connection.
+struct Draining {
+    wait: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_over: bool,
+}
+
+impl Draining {
+    fn new(mut drain: DrainWatch) -> Self {
+        Self { wait: Box::pin(async move { drain.reached(Phase::Draining).await }), is_over: false }
+    }
+
+    /// Returns once the drain has begun, each time it is asked.
+    async fn wait(&mut self) {
+        poll_fn(|context| {
+            if !self.is_over && self.wait.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.is_over = true;
+            Poll::Ready(())
+        })
+        .await;
+    }
+}

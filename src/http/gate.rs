@@ -1,0 +1,409 @@
+//! From a request's host to what becomes of it: the HTTP plane's one place where verdicts are asked for and acted on.
+//!
+//! One view a request, taken once (D-H31). The verdict rests on the host alone: no forwarding field (D-H24), no method
+//! (D-H29) and no path changes it, but for the ACME carve-out, which is off unless configured (D-H30).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::Counters;
+use super::head::response::Persistence;
+use super::host::HostName;
+use super::negotiate::{Format, Language};
+use super::page::{Fill, Notice, Pages, Rendered, is_web_url, time_text};
+use super::reply::{ReplyHead, Short};
+use super::settings::Settings;
+use crate::model::{Hop, Subject, Via};
+use crate::policy::{Reason, SharedView, Sink, Stance, Verdict, VerdictRecord, View};
+
+/// Octets of rendered pages kept: a thousand decisions' pages.
+const PAGES_OCTETS_MAX: u64 = 8 << 20;
+/// Longest token of an ACME challenge; RFC 8555 section 8.3 asks for at least 22 characters, authorities send 43.
+const ACME_TOKEN_OCTETS_MAX: usize = 128;
+/// Where ACME challenges are (RFC 8555 section 8.3).
+const ACME_PREFIX: &[u8] = b"/.well-known/acme-challenge/";
+
+/// What a request asks, as far as the gate cares.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Whom for.
+    pub host: &'a HostName,
+    /// Whose question it is.
+    pub client: IpAddr,
+    /// The path, of a GET or HEAD without a body; `None` for any other request.
+    pub plain_path: Option<&'a [u8]>,
+}
+
+/// What is to become of a request.
+pub enum Decision {
+    /// It is answered with a page.
+    Block(Box<Blocked>),
+    /// It goes to the origin as an ACME challenge, with a bounded answer.
+    CarveOut,
+    /// It is answered 503: there are no data to judge with.
+    NotReady,
+    /// It goes to the origin.
+    Pass,
+}
+
+/// A verdict that is carried out, with what it was reached on.
+pub struct Blocked {
+    /// The verdict.
+    pub verdict: Verdict,
+    view: Arc<View>,
+    now: SystemTime,
+}
+
+/// How the page is to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct PageRequest<'a> {
+    /// The host.
+    pub host: &'a HostName,
+    /// The host as written.
+    pub shown: &'a str,
+    /// The client.
+    pub client: IpAddr,
+    /// Language it reads.
+    pub language: Language,
+    /// Format it takes.
+    pub format: Format,
+    /// True for HEAD.
+    pub head_only: bool,
+    /// What becomes of the connection.
+    pub persistence: Persistence,
+}
+
+/// The HTTP plane without its sockets.
+pub struct Gate {
+    settings: Settings,
+    view: SharedView,
+    sink: Sink,
+    counters: Arc<Counters>,
+    pages: ArcSwap<Pages>,
+    pages_generation: AtomicU64,
+    rendered: Cache<PageKey, Arc<Rendered>, ByOctets>,
+}
+
+impl Gate {
+    /// A gate that answers from `pages`.
+    pub fn new(settings: Settings, view: SharedView, sink: Sink, counters: Arc<Counters>, pages: Pages) -> Self {
+        /// A page of the usual size.
+        const PAGE_OCTETS: u64 = 8 << 10;
+        let items = usize::try_from(PAGES_OCTETS_MAX / PAGE_OCTETS).unwrap_or(1);
+        let rendered = Cache::with_weighter(items, PAGES_OCTETS_MAX, ByOctets);
+        let pages = ArcSwap::from_pointee(pages);
+        Self { settings, view, sink, counters, pages, pages_generation: AtomicU64::new(0), rendered }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The time of day.
+    pub fn now(&self) -> SystemTime {
+        self.view.now()
+    }
+
+    /// Replaces the page templates; the next page is rendered from the new ones.
+    pub fn replace_pages(&self, pages: Pages) {
+        self.pages.store(Arc::new(pages));
+        self.pages_generation.fetch_add(1, Ordering::Release);
+        self.rendered.clear();
+    }
+
+    //--- Judging -----------------------------------------------------------------------------------------------------
+
+    /// Judges a request, counts and reports the verdict.
+    pub fn decide(&self, asked: &Asked<'_>) -> Decision {
+        // Nothing waits in here, so the view is borrowed, and shared only with a page or a record.
+        let view = self.view.load();
+        let stance = view.stance();
+        match stance {
+            Stance::Off => return Decision::Pass,
+            Stance::NotReady => return Decision::NotReady,
+            Stance::Enforce | Stance::Observe => {}
+        }
+        let now = self.view.now();
+        let verdict = judge(&view, asked.host, now);
+        self.counters.verdict(&verdict);
+        let blocks = stance == Stance::Enforce && verdict.blocks();
+        let carved_out = blocks && self.settings.acme_carve_out && is_acme_challenge(asked, &verdict);
+        let enforced = stance == Stance::Enforce && !carved_out;
+        if self.sink.is_open() {
+            self.sink.send(VerdictRecord {
+                at: now,
+                via: Via::Http,
+                client: asked.client,
+                name: asked.host.name().cloned(),
+                verdict,
+                enforced,
+                view: Arc::clone(&view),
+            });
+        }
+        match (blocks, carved_out) {
+            (false, _) => Decision::Pass,
+            (true, true) => Decision::CarveOut,
+            (true, false) => Decision::Block(Box::new(Blocked { verdict, view: Arc::clone(&view), now })),
+        }
+    }
+
+    /// True while an open stream of `host` may go on; asked again and again, without a report.
+    ///
+    /// A gate that lost its data ends no stream: it was judged when it began.
+    pub fn still_passes(&self, host: &HostName) -> bool {
+        let view = self.view.load();
+        view.stance() != Stance::Enforce || !judge(&view, host, self.view.now()).blocks()
+    }
+
+    //--- Answering ---------------------------------------------------------------------------------------------------
+
+    /// Writes the answer to a blocked request.
+    pub fn write_block(&self, blocked: &Blocked, request: &PageRequest<'_>, out: &mut Vec<u8>) {
+        let block = &self.settings.block;
+        if matches!(block.status, 302 | 307) && !block.redirect.is_empty() {
+            return self.write_redirect(blocked, request, out);
+        }
+        let rendered = self.rendered(blocked, request);
+        let (time, client) = (time_text(blocked.now), request.client.to_canonical().to_string());
+        let fill = Fill { time: &time, client: &client };
+        let mut lines = self.block_lines(blocked, request);
+        lines.extend_from_slice(b"Content-Language: ");
+        lines.extend_from_slice(request.language.tag().as_bytes());
+        lines.extend_from_slice(b"\r\nVary: Accept, Accept-Language\r\nX-Content-Type-Options: nosniff\r\n");
+        if request.format == Format::Html {
+            // The page needs nothing from anywhere, and nothing may be put into it.
+            lines.extend_from_slice(b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n");
+        }
+        ReplyHead {
+            status: self.page_status(),
+            now: blocked.now,
+            content_type: request.format.content_type(),
+            content_length: rendered.len(fill),
+            lines: &lines,
+            persistence: request.persistence,
+        }
+        .write(out);
+        if !request.head_only {
+            rendered.write(fill, out);
+        }
+    }
+
+    /// Writes the 503 of a gate without data.
+    pub fn write_not_ready(&self, persistence: Persistence, head_only: bool, out: &mut Vec<u8>) {
+        let why = "the filing gate has no data to judge with yet / 备案数据尚未就绪";
+        Short { status: 503, now: self.now(), why, persistence, head_only }.write(out);
+    }
+
+    /// The status of pages; a redirect without a place to go to is a page.
+    fn page_status(&self) -> u16 {
+        let block = &self.settings.block;
+        if matches!(block.status, 302 | 307) && block.redirect.is_empty() { 451 } else { block.status }
+    }
+
+    fn write_redirect(&self, blocked: &Blocked, request: &PageRequest<'_>, out: &mut Vec<u8>) {
+        let notice = self.notice(blocked, request);
+        let mut lines = self.block_lines(blocked, request);
+        lines.extend_from_slice(b"Location: ");
+        push_redirect(&self.settings.block.redirect, &notice, &mut lines);
+        lines.extend_from_slice(b"\r\n");
+        ReplyHead {
+            status: self.settings.block.status,
+            now: blocked.now,
+            content_type: Format::Text.content_type(),
+            content_length: 0,
+            lines: &lines,
+            persistence: request.persistence,
+        }
+        .write(out);
+    }
+
+    /// The lines every answer to a blocked request has.
+    fn block_lines(&self, blocked: &Blocked, request: &PageRequest<'_>) -> Vec<u8> {
+        let mut res = Vec::with_capacity(512);
+        res.extend_from_slice(b"Cache-Control: no-store\r\nX-ICP-Gate: reason=");
+        res.extend_from_slice(blocked.verdict.reason.label().as_bytes());
+        if let Some(name) = request.host.name().map(|name| name.as_ref()) {
+            let domain = blocked.verdict.registrable(name).unwrap_or(name);
+            res.extend_from_slice(format!("; domain={domain}; id={}", blocked.verdict.id(name)).as_bytes());
+        }
+        res.extend_from_slice(b"\r\n");
+        let filing_url = &self.settings.provider.filing_url;
+        if self.page_status() == 451 && is_web_url(filing_url) {
+            // RFC 7725 section 4.
+            res.extend_from_slice(format!("Link: <{filing_url}>; rel=\"blocked-by\"\r\n").as_bytes());
+        }
+        res
+    }
+
+    fn notice(&self, blocked: &Blocked, request: &PageRequest<'_>) -> Notice {
+        Notice::new(&blocked.verdict, request.host, request.shown, &blocked.view)
+    }
+
+    /// The page for this decision, kept from before or rendered now.
+    fn rendered(&self, blocked: &Blocked, request: &PageRequest<'_>) -> Arc<Rendered> {
+        let key = PageKey {
+            shown: request.shown.to_ascii_lowercase().into_boxed_str(),
+            reason: blocked.verdict.reason,
+            generations: blocked.view.generations(),
+            pages_generation: self.pages_generation.load(Ordering::Acquire),
+            language: request.language,
+            format: request.format,
+        };
+        if let Some(rendered) = self.rendered.get(&key) {
+            return rendered;
+        }
+        let rendered = Arc::new(self.render(&self.notice(blocked, request), request));
+        self.rendered.insert(key, rendered.clone());
+        rendered
+    }
+
+    /// Renders by the operator's templates, else by the compiled-in ones.
+    fn render(&self, notice: &Notice, request: &PageRequest<'_>) -> Rendered {
+        let (provider, status) = (&self.settings.provider, self.page_status());
+        let pages = self.pages.load_full();
+        pages.render(notice, provider, status, request.language, request.format).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot render the block page, saying less");
+            Rendered::plain(notice, request.language, request.format)
+        })
+    }
+}
+
+fn judge(view: &View, host: &HostName, now: SystemTime) -> Verdict {
+    // The address reached tells nothing in line: it may be a balancer's, or translated on the way.
+    view.judge(&Subject { host: host.as_host(), hop: Hop::InLine, via: Via::Http }, now)
+}
+
+/// True for a request that a certificate authority would send to check control of a name that lacks only its filing.
+fn is_acme_challenge(asked: &Asked<'_>, verdict: &Verdict) -> bool {
+    let is_unfiled = matches!(verdict.reason, Reason::NotFiled | Reason::NotAccessed);
+    let token = asked.plain_path.and_then(|path| path.strip_prefix(ACME_PREFIX)).unwrap_or_default();
+    let is_base64url = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+    is_unfiled && !token.is_empty() && token.len() <= ACME_TOKEN_OCTETS_MAX && token.iter().all(is_base64url)
+}
+
+/// Fills a redirect's placeholders, percent-encoded; octets that cannot stand in a header are encoded as well.
+fn push_redirect(template: &str, notice: &Notice, out: &mut Vec<u8>) {
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        push_encoded(before, |octet| octet.is_ascii_graphic(), out);
+        let (key, behind) = after.split_once('}').unwrap_or((after, ""));
+        let value = match key {
+            "name" => notice.name_ascii.as_deref().unwrap_or(&notice.name),
+            "domain" => notice.domain_ascii.as_deref().unwrap_or_default(),
+            "reason" => notice.reason.label(),
+            "id" => notice.id.as_deref().unwrap_or_default(),
+            _ => "",
+        };
+        // RFC 3986 section 2.3: unreserved characters.
+        let is_unreserved = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~');
+        push_encoded(value, is_unreserved, out);
+        rest = behind;
+    }
+    push_encoded(rest, |octet| octet.is_ascii_graphic(), out);
+}
+
+fn push_encoded(text: &str, is_plain: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for octet in text.bytes() {
+        if is_plain(octet) {
+            out.push(octet);
+        } else {
+            out.extend([b'%', DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]]);
+        }
+    }
+}
+
+//--- Rendered pages --------------------------------------------------------------------------------------------------
+
+/// Everything a rendered page depends on; the row and rule follow from host, reason and generations.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct PageKey {
+    shown: Box<str>,
+    reason: Reason,
+    generations: (u64, u64),
+    pages_generation: u64,
+    language: Language,
+    format: Format,
+}
+
+#[derive(Clone)]
+struct ByOctets;
+
+impl Weighter<PageKey, Arc<Rendered>> for ByOctets {
+    fn weight(&self, key: &PageKey, rendered: &Arc<Rendered>) -> u64 {
+        (key.shown.len() + rendered.kept_octets()) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Rule;
+
+    #[test]
+    fn redirects_are_filled_percent_encoded() {
+        let notice = Notice {
+            cause: super::super::page::Cause::NotFiled,
+            reason: Reason::NotFiled,
+            rule: Rule::B1,
+            name: "例子.中国".to_owned(),
+            name_ascii: Some("xn--fsqu00a.xn--fiqs8s".to_owned()),
+            domain: None,
+            domain_ascii: Some("a b&c".to_owned()),
+            id: Some("0ABC".to_owned()),
+            site_no: None,
+            holders: Vec::new(),
+        };
+        let mut out = Vec::new();
+        push_redirect("https://p.example/备?n={name}&d={domain}&r={reason}&i={id}&x={y}\r\n", &notice, &mut out);
+        let expected = "https://p.example/%E5%A4%87?n=xn--fsqu00a.xn--fiqs8s&d=a%20b%26c&r=not_filed&i=0ABC&x=%0D%0A";
+        assert_eq!(String::from_utf8(out).expect("ASCII"), expected);
+    }
+
+    #[test]
+    fn acme_challenges_are_told_by_their_exact_path() {
+        let host = HostName::Invalid;
+        let asked = |path| Asked { host: &host, client: IpAddr::from([127, 0, 0, 1]), plain_path: path };
+        let view_verdict = |reason: Reason| Verdict {
+            action: reason.action(),
+            reason,
+            rule: Rule::B1,
+            enforceable: true,
+            registrable_at: None,
+            filing: None,
+            address: None,
+            range: None,
+            mixed: false,
+            registry_generation: 1,
+            ranges_generation: 1,
+        };
+        let is = |path: &'static str, reason| is_acme_challenge(&asked(Some(path.as_bytes())), &view_verdict(reason));
+        assert!(is("/.well-known/acme-challenge/abc_-9", Reason::NotFiled));
+        assert!(is("/.well-known/acme-challenge/abc", Reason::NotAccessed));
+        for path in [
+            "/.well-known/acme-challenge/",
+            "/.well-known/acme-challenge/../../admin",
+            "/.well-known/acme-challenge/a?b",
+            "/.well-known/acme-challenge/a/b",
+            "/.well-known/acme-challenge/%61",
+            "/.Well-Known/acme-challenge/a",
+            "/x/.well-known/acme-challenge/a",
+        ] {
+            assert!(!is(path, Reason::NotFiled), "{path}");
+        }
+        assert!(!is("/.well-known/acme-challenge/abc", Reason::Restricted));
+        assert!(!is_acme_challenge(&asked(None), &view_verdict(Reason::NotFiled)));
+    }
+}

@@ -1,0 +1,167 @@
+//! The PROXY protocol, versions 1 and 2, as a listed proxy sends it before anything else.
+//!
+//! Source: the PROXY protocol specification of HAProxy, sections 2.1 and 2.2. From any other peer the same octets are a
+//! bad request (D-T19): this module is not asked then.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use thiserror::Error;
+
+/// The 12 octets every version 2 header begins with.
+const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Longest version 1 header with its CRLF, by the specification.
+const TEXT_OCTETS_MAX: usize = 107;
+/// Longest version 2 header: addresses and a few kilobytes of TLVs, which are skipped.
+const BINARY_OCTETS_MAX: usize = 4096;
+
+/// Octets that begin like a PROXY header and are none. The proxy is at fault.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("not a PROXY header of version 1 or 2")]
+pub struct ProxyHeaderError;
+
+/// What stands at the start of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// Something else.
+    Absent,
+    /// The beginning of a header; more octets are needed.
+    Partial,
+    /// A header.
+    Whole {
+        /// How many octets it takes.
+        octets: usize,
+        /// Source and destination; `None` for the proxy's own connections (`LOCAL`, `UNKNOWN`).
+        addrs: Option<(SocketAddr, SocketAddr)>,
+    },
+}
+
+/// Looks for a header at the start of `input`.
+pub fn read(input: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
+    const TEXT_START: &[u8] = b"PROXY ";
+    let begins = |with: &[u8]| {
+        let length = input.len().min(with.len());
+        input[..length] == with[..length]
+    };
+    if begins(SIGNATURE) {
+        return if input.len() < SIGNATURE.len() { Ok(ProxyHeader::Partial) } else { read_binary(input) };
+    }
+    if begins(TEXT_START) {
+        return if input.len() < TEXT_START.len() { Ok(ProxyHeader::Partial) } else { read_text(input) };
+    }
+    Ok(ProxyHeader::Absent)
+}
+
+/// Version 1: `PROXY TCP4 source destination port port CRLF`.
+fn read_text(input: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
+    let seen = &input[..input.len().min(TEXT_OCTETS_MAX)];
+    let Some(end) = seen.windows(2).position(|pair| pair == b"\r\n") else {
+        return if seen.len() == TEXT_OCTETS_MAX { Err(ProxyHeaderError) } else { Ok(ProxyHeader::Partial) };
+    };
+    let line = std::str::from_utf8(&seen[..end]).map_err(|_| ProxyHeaderError)?;
+    let fields: Vec<&str> = line.split(' ').collect();
+    let addrs = match fields[..] {
+        ["PROXY", "UNKNOWN", ..] => None,
+        ["PROXY", family @ ("TCP4" | "TCP6"), source, destination, source_port, destination_port] => {
+            let addr = |text: &str, port: &str| {
+                let addr: IpAddr = text.parse().ok()?;
+                let is_family = addr.is_ipv4() == (family == "TCP4");
+                is_family.then(|| Some(SocketAddr::new(addr, port.parse().ok()?))).flatten()
+            };
+            addr(source, source_port).zip(addr(destination, destination_port)).ok_or(ProxyHeaderError).map(Some)?
+        }
+        _ => return Err(ProxyHeaderError),
+    };
+    Ok(ProxyHeader::Whole { octets: end + 2, addrs })
+}
+
+/// Version 2: signature, version and command, family, length, addresses, TLVs.
+fn read_binary(input: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
+    let Some((fixed, rest)) = input.split_at_checked(16) else { return Ok(ProxyHeader::Partial) };
+    let length = usize::from(u16::from_be_bytes([fixed[14], fixed[15]]));
+    if length > BINARY_OCTETS_MAX {
+        return Err(ProxyHeaderError);
+    }
+    let Some(body) = rest.get(..length) else { return Ok(ProxyHeader::Partial) };
+    let addrs = match (fixed[12], fixed[13]) {
+        // LOCAL: the receiver must take the connection's real addresses.
+        (0x20, _) => None,
+        (0x21, 0x11) => Some(v4_addrs(body).ok_or(ProxyHeaderError)?),
+        (0x21, 0x21) => Some(v6_addrs(body).ok_or(ProxyHeaderError)?),
+        // Families that carry no stream of ours: accepted, and their addresses ignored, as section 2.2 asks.
+        (0x21, _) => None,
+        _ => return Err(ProxyHeaderError),
+    };
+    Ok(ProxyHeader::Whole { octets: 16 + length, addrs })
+}
+
+fn v4_addrs(body: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    let octets = body.first_chunk::<12>()?;
+    let [a, b, c, d, e, f, g, h, ports @ ..] = *octets;
+    let addr =
+        |octets: [u8; 4], port: [u8; 2]| SocketAddr::new(IpAddr::V4(Ipv4Addr::from(octets)), u16::from_be_bytes(port));
+    Some((addr([a, b, c, d], [ports[0], ports[1]]), addr([e, f, g, h], [ports[2], ports[3]])))
+}
+
+fn v6_addrs(body: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    let (source, rest) = body.split_first_chunk::<16>()?;
+    let (destination, rest) = rest.split_first_chunk::<16>()?;
+    let ports = rest.first_chunk::<4>()?;
+    let addr = |octets: &[u8; 16], port: [u8; 2]| {
+        SocketAddr::new(IpAddr::V6(Ipv6Addr::from(*octets)), u16::from_be_bytes(port))
+    };
+    Some((addr(source, [ports[0], ports[1]]), addr(destination, [ports[2], ports[3]])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addrs(source: &str, destination: &str) -> Option<(SocketAddr, SocketAddr)> {
+        Some((source.parse().expect("an address"), destination.parse().expect("an address")))
+    }
+
+    /// The outcome with all octets, after checking that no shorter input says anything else than `Partial`.
+    fn read_at_every_split(input: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
+        let whole = read(input);
+        if let Ok(ProxyHeader::Whole { octets, .. }) = whole {
+            for end in 0..octets {
+                assert_eq!(read(&input[..end]), Ok(ProxyHeader::Partial), "{end}");
+            }
+        }
+        whole
+    }
+
+    #[test]
+    fn both_versions_are_read() {
+        let text = b"PROXY TCP4 198.51.100.7 203.0.113.1 40000 80\r\nGET /";
+        let expected = addrs("198.51.100.7:40000", "203.0.113.1:80");
+        assert_eq!(read_at_every_split(text), Ok(ProxyHeader::Whole { octets: 46, addrs: expected }));
+        let binary = [&SIGNATURE[..], &[0x21, 0x11, 0, 12, 198, 51, 100, 7, 203, 0, 113, 1, 0x9c, 0x40, 0, 80], b"GET"];
+        assert_eq!(read_at_every_split(&binary.concat()), Ok(ProxyHeader::Whole { octets: 28, addrs: expected }));
+        let six = b"PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n";
+        let expected = addrs("[2001:db8::1]:1", "[2001:db8::2]:2");
+        assert_eq!(read_at_every_split(six), Ok(ProxyHeader::Whole { octets: six.len(), addrs: expected }));
+        let local = [&SIGNATURE[..], &[0x20, 0, 0, 0]].concat();
+        assert_eq!(read_at_every_split(&local), Ok(ProxyHeader::Whole { octets: 16, addrs: None }));
+        let unknown = b"PROXY UNKNOWN\r\n";
+        assert_eq!(read_at_every_split(unknown), Ok(ProxyHeader::Whole { octets: 15, addrs: None }));
+    }
+
+    #[test]
+    fn anything_else_is_told_apart() {
+        assert_eq!(read(b"GET / HTTP/1.1\r\n"), Ok(ProxyHeader::Absent));
+        assert_eq!(read(b"\r\nGET"), Ok(ProxyHeader::Absent));
+        for bad in [
+            &b"PROXY TCP4 2001:db8::1 203.0.113.1 1 2\r\n"[..],
+            b"PROXY TCP4 203.0.113.1 203.0.113.1 1 99999\r\n",
+            b"PROXY TCP4 203.0.113.1\r\n",
+            b"PROXY SCTP\r\n",
+        ] {
+            assert_eq!(read(bad), Err(ProxyHeaderError));
+        }
+        assert_eq!(read(&[&b"PROXY "[..], &[b'x'; 200]].concat()), Err(ProxyHeaderError));
+        assert_eq!(read(&[&SIGNATURE[..], &[0x31, 0x11, 0, 0]].concat()), Err(ProxyHeaderError));
+        assert_eq!(read(&[&SIGNATURE[..], &[0x21, 0x11, 0, 2, 1, 2]].concat()), Err(ProxyHeaderError));
+        assert_eq!(read(&[&SIGNATURE[..], &[0x21, 0x11, 0xff, 0xff]].concat()), Err(ProxyHeaderError));
+    }
+}

@@ -1,0 +1,78 @@
+//! An upgraded connection: octets of another protocol, both ways, until either side ends, falls silent, or the name is
+//! blocked meanwhile.
+
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::buffer::Buffer;
+use super::gate::Gate;
+use super::host::HostName;
+use super::origin::OriginConnection;
+
+/// How often an open stream is looked at: for silence, and for its verdict.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Passes octets between client and origin; what either side has sent early is in the buffers.
+pub async fn pass(
+    gate: &Gate,
+    host: &HostName,
+    client: &mut TcpStream,
+    input: &mut Buffer,
+    origin: &mut OriginConnection,
+) {
+    gate.counters().upgrades.increment();
+    // Looks since octets last came from either side.
+    let silent = AtomicU32::new(0);
+    let (mut client_reader, mut client_writer) = client.split();
+    let (mut origin_reader, mut origin_writer) = origin.stream.split();
+    let there = pump(&mut client_reader, input, &mut origin_writer, &silent);
+    let back = pump(&mut origin_reader, &mut origin.input, &mut client_writer, &silent);
+    let both = async { tokio::try_join!(there, back) };
+    tokio::select! {
+        // Either way the connection is over: both sides have ended, or one has failed.
+        _ = both => {}
+        () = watch(gate, host, &silent) => {}
+    }
+}
+
+/// Returns when the stream has to end.
+async fn watch(gate: &Gate, host: &HostName, silent: &AtomicU32) {
+    let looks_max = gate.settings().stream_timeout.as_secs().max(1);
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        if u64::from(silent.fetch_add(1, Ordering::Relaxed)) > looks_max {
+            return;
+        }
+        if !gate.still_passes(host) {
+            gate.counters().upgrades_ended.increment();
+            return;
+        }
+    }
+}
+
+/// One direction; the end of the reader becomes the end of the writer (half-close).
+async fn pump(
+    reader: &mut (impl AsyncRead + Unpin),
+    input: &mut Buffer,
+    writer: &mut (impl AsyncWrite + Unpin),
+    silent: &AtomicU32,
+) -> io::Result<()> {
+    loop {
+        if !input.is_empty() {
+            writer.write_all(input.filled()).await?;
+            input.consume(input.filled().len());
+        }
+        let count = input.fill(reader).await?;
+        silent.store(0, Ordering::Relaxed);
+        if count == 0 {
+            return writer.shutdown().await;
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The admin listener: metrics, health, verdicts, data, reload, drain, and a page for people.
+//!
+//! HTTP/1.1 on an own socket with own limits. An error of `accept` never ends it. Without a token it stands on a loopback
+//! address only, and turns away what a browser could be made to send there: changes asked for by another site, and hosts
+//! that are no address.
+
+mod access;
+mod answer;
+mod data;
+mod page;
+mod routes;
+mod stream;
+mod verdict;
+
+pub use stream::READERS_MAX;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::recent::Recent;
+use super::reloader::Reloader;
+use super::settings::AdminSettings;
+use super::status::StatusSource;
+use crate::count::{Counter, Labels, Observe, Sample};
+use crate::drain::{DrainSignal, DrainWatch, Phase};
+use crate::policy::Sink;
+
+/// Connections at a time: scrapers, probes, a few people.
+const CONNECTIONS_MAX: usize = 256;
+/// Time for a whole request head, and the longest idle time of a kept connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Octets of a request head; a question with 64 addresses has under 4 KiB.
+const HEAD_OCTETS_MAX: usize = 16 << 10;
+/// Pause after a failed `accept`, so that a lack of descriptors is no busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why there is no admin listener.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// The socket could not be had.
+    #[error("cannot listen on tcp {addr}: {source}")]
+    Socket {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No token, and an address others can reach.
+    #[error("admin.listen {0} can be reached by others; expected a loopback address, or a token in admin.token-file")]
+    Unprotected(SocketAddr),
+}
+
+/// What the admin listener counts.
+#[derive(Debug, Default)]
+pub struct Counters {
+    by_class: [Counter; 5],
+    /// Errors of `accept`.
+    pub socket_errors: Counter,
+    /// Connections turned away at the limit.
+    pub connections_refused: Counter,
+    /// Connections now.
+    pub connections: crate::count::Gauge,
+}
+
+impl Counters {
+    /// Counts a response.
+    pub fn response(&self, status: u16) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.by_class[class].increment();
+    }
+}
+
+impl Observe for Counters {
+    fn observe(&self, show: &mut dyn FnMut(&'static str, Labels<'_>, Sample<'_>)) {
+        for (class, counter) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(&self.by_class) {
+            show("admin_requests_total", &[("status", class)], Sample::Count(counter.value()));
+        }
+        let plane = [("plane", "admin")];
+        show("socket_errors_total", &plane, Sample::Count(self.socket_errors.value()));
+        show("connections_refused_total", &plane, Sample::Count(self.connections_refused.value()));
+        show("connections", &plane, Sample::Count(self.connections.value()));
+    }
+}
+
+/// What requests are answered from.
+pub struct Desk {
+    /// The state of the gate.
+    pub source: StatusSource,
+    /// The ways to reload.
+    pub reloader: Reloader,
+    /// Recent verdicts.
+    pub recent: Arc<Recent>,
+    /// The sink, to ask for every verdict while somebody reads the stream.
+    pub sink: Sink,
+    /// The planes' way out, for `POST /v1/drain`.
+    pub drain: Arc<DrainSignal>,
+    /// The listener's own end, which is later than the planes'.
+    pub end: DrainWatch,
+    /// Places for readers of the stream, [`READERS_MAX`] of them.
+    pub readers: Arc<Semaphore>,
+    /// The bearer token.
+    pub token: Option<String>,
+    /// The listener's counters.
+    pub counters: Arc<Counters>,
+}
+
+/// The bound listener.
+pub struct Listener {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+impl Listener {
+    /// Binds, unless that would let others in without a token.
+    pub async fn bind(settings: &AdminSettings) -> Result<Option<Self>, BindError> {
+        let Some(addr) = settings.listen else { return Ok(None) };
+        if settings.token.is_none() && !addr.ip().to_canonical().is_loopback() {
+            return Err(BindError::Unprotected(addr));
+        }
+        let refused = |source| BindError::Socket { addr, source };
+        let listener = TcpListener::bind(addr).await.map_err(refused)?;
+        let addr = listener.local_addr().map_err(refused)?;
+        Ok(Some(Self { listener, addr }))
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until `desk.end` is draining; answers under way are finished until it is stopped.
+    pub async fn run(self, desk: Arc<Desk>) {
+        let mut end = desk.end.clone();
+        let counters = desk.counters.clone();
+        let routes = routes::router(desk);
+        let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = end.reached(Phase::Draining) => break,
+            };
+            while connections.try_join_next().is_some() {}
+            let Ok((stream, _)) = accepted else {
+                // ECONNABORTED, EMFILE: the listener stays.
+                counters.socket_errors.increment();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let Ok(permit) = free.clone().try_acquire_owned() else {
+                counters.connections_refused.increment();
+                continue;
+            };
+            let (routes, counters, end) = (routes.clone(), counters.clone(), end.clone());
+            connections.spawn(async move {
+                let _permit = permit;
+                let _open = counters.connections.enter();
+                serve(stream, routes, end).await;
+            });
+        }
+        tokio::select! {
+            () = async { while connections.join_next().await.is_some() {} } => {}
+            () = end.reached(Phase::Stopped) => connections.abort_all(),
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, routes: axum::Router, mut end: DrainWatch) {
+    // Small answers leave at once.
+    let _ = stream.set_nodelay(true);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_OCTETS_MAX);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let mut connection = std::pin::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = end.reached(Phase::Draining) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "admin connection ended");
+    }
+}

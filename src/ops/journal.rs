@@ -1,0 +1,305 @@
+//! The journal: drains the sink both planes hand verdicts to, and writes them as JSON lines.
+//!
+//! One task takes what waits in batches; the file is written on a blocking thread, buffered, and flushed when nothing
+//! waits or a second has passed. A file that was renamed or removed (log rotation) is opened anew. The same task feeds
+//! what the admin listener shows of recent verdicts. It never makes a plane wait: what it cannot take in time is dropped
+//! and counted by the sink.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Serialize;
+use thiserror::Error;
+use time::OffsetDateTime;
+use time::macros::format_description;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::MissedTickBehavior;
+
+use super::recent::Recent;
+use super::settings::{JournalSettings, JournalWhat};
+use crate::count::{Counter, Labels, Observe, Sample};
+use crate::drain::{DrainWatch, Phase};
+use crate::policy::{Action, VerdictRecord, VerdictReport};
+
+/// Verdicts of one write; more wait in the sink.
+const BATCH_MAX: usize = 1024;
+/// Longest time a line stays in the buffer, and how often the file's name is looked at.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// Buffer before the file: a hundred lines.
+const BUFFER_OCTETS: usize = 64 << 10;
+
+/// The journal file cannot be had.
+#[derive(Debug, Error)]
+#[error("journal {}: {source}", path.display())]
+pub struct JournalError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+/// What the journal counts.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Lines written.
+    pub lines: Counter,
+    /// Failures to open or write.
+    pub errors: Counter,
+    /// Times the file was opened.
+    pub opened: Counter,
+}
+
+impl Observe for Counters {
+    fn observe(&self, show: &mut dyn FnMut(&'static str, Labels<'_>, Sample<'_>)) {
+        show("journal_lines_total", &[], Sample::Count(self.lines.value()));
+        show("journal_errors_total", &[], Sample::Count(self.errors.value()));
+        show("journal_opened_total", &[], Sample::Count(self.opened.value()));
+    }
+}
+
+/// One verdict as the journal and `/v1/events` show it.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    /// When, RFC 3339 in UTC with milliseconds.
+    pub time: String,
+    /// `dns` or `http`.
+    pub plane: &'static str,
+    /// Who asked.
+    pub client: IpAddr,
+    /// The verdict with its evidence.
+    #[serde(flatten)]
+    pub report: VerdictReport,
+}
+
+impl Line {
+    /// Renders a record.
+    pub fn new(record: &VerdictRecord) -> Self {
+        let name = record.name.as_ref().map(|name| name.as_ref());
+        let address = record.verdict.address;
+        let shown = match (name, address) {
+            (Some(name), _) => name.to_string(),
+            (None, Some(addr)) => addr.to_string(),
+            (None, None) => String::new(),
+        };
+        let addresses = address.into_iter().collect();
+        let report = VerdictReport::new(&record.view, shown, name, addresses, &record.verdict, record.enforced);
+        Self { time: rfc3339(record.at), plane: record.via.label(), client: record.client.to_canonical(), report }
+    }
+
+    /// One line of JSON, without its line feed.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("a line has text keys and no values JSON cannot hold")
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds.
+pub fn rfc3339(at: SystemTime) -> String {
+    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    OffsetDateTime::from(at).format(&form).unwrap_or_default()
+}
+
+/// The journal before it runs.
+pub struct Journal {
+    writer: Writer,
+    recent: Arc<Recent>,
+    reopen: Arc<Notify>,
+}
+
+impl Journal {
+    /// Opens the file, where one is configured.
+    pub fn open(
+        settings: &JournalSettings,
+        counters: Arc<Counters>,
+        recent: Arc<Recent>,
+    ) -> Result<Self, JournalError> {
+        let mut writer = Writer { what: settings.what, counters, allows: 0, target: None };
+        if let Some(path) = &settings.path {
+            let file = writer.open(path).map_err(|source| JournalError { path: path.clone(), source })?;
+            writer.target = Some(Target { path: path.clone(), file: Some(file), is_failing: false });
+        }
+        Ok(Self { writer, recent, reopen: Arc::default() })
+    }
+
+    /// Tells the running journal to open its file anew (SIGHUP).
+    pub fn reopener(&self) -> Arc<Notify> {
+        self.reopen.clone()
+    }
+
+    /// Writes until `end` is draining and everything in the sink is written, or the sink is gone.
+    pub async fn run(self, mut records: mpsc::Receiver<VerdictRecord>, mut end: DrainWatch) {
+        let Self { mut writer, recent, reopen } = self;
+        let mut ticks = tokio::time::interval(FLUSH_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut flushed = Instant::now();
+        let mut is_ending = false;
+        loop {
+            let mut batch = Vec::new();
+            let mut work = Work::default();
+            tokio::select! {
+                taken = records.recv_many(&mut batch, BATCH_MAX) => {
+                    if taken == 0 {
+                        break;
+                    }
+                }
+                _ = ticks.tick() => work = Work { flush: true, check_name: true, ..work },
+                () = reopen.notified() => work.reopen = true,
+                () = end.reached(Phase::Draining), if !is_ending => {
+                    // What is in the queue is still received; then the channel is at its end.
+                    records.close();
+                    is_ending = true;
+                }
+            }
+            recent.take(&batch);
+            work.flush |= records.is_empty() || flushed.elapsed() >= FLUSH_EVERY;
+            if work.flush {
+                flushed = Instant::now();
+            }
+            writer = on_blocking_thread(writer, move |writer| writer.work(&batch, work)).await;
+        }
+        on_blocking_thread(writer, |writer| writer.work(&[], Work { flush: true, ..Work::default() })).await;
+    }
+}
+
+/// Runs `work` where it may block. Should it panic, the journal goes on without a file and says so.
+async fn on_blocking_thread(mut writer: Writer, work: impl FnOnce(&mut Writer) + Send + 'static) -> Writer {
+    if writer.target.is_none() {
+        return writer;
+    }
+    let spare = Writer { target: None, counters: writer.counters.clone(), ..writer };
+    let working = tokio::task::spawn_blocking(move || {
+        work(&mut writer);
+        writer
+    });
+    working.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "the journal ended by an internal error");
+        spare
+    })
+}
+
+/// What to do besides writing a batch.
+#[derive(Clone, Copy, Default)]
+struct Work {
+    flush: bool,
+    check_name: bool,
+    reopen: bool,
+}
+
+/// The file and its selection.
+struct Writer {
+    what: JournalWhat,
+    counters: Arc<Counters>,
+    /// Allows seen, for sampling.
+    allows: u64,
+    target: Option<Target>,
+}
+
+struct Target {
+    path: PathBuf,
+    /// `None` while it cannot be opened.
+    file: Option<LineFile>,
+    /// True once a failure was logged, until a write succeeds.
+    is_failing: bool,
+}
+
+/// An open file that remembers which one it is.
+struct LineFile {
+    writer: BufWriter<File>,
+    identity: (u64, u64),
+}
+
+impl Writer {
+    fn open(&self, path: &Path) -> io::Result<LineFile> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let identity = identity(&file.metadata()?);
+        self.counters.opened.increment();
+        Ok(LineFile { writer: BufWriter::with_capacity(BUFFER_OCTETS, file), identity })
+    }
+
+    fn work(&mut self, batch: &[VerdictRecord], work: Work) {
+        let Some(mut target) = self.target.take() else { return };
+        let outcome = self.try_work(&mut target, batch, work);
+        match outcome {
+            Ok(()) if target.is_failing && target.file.is_some() && !batch.is_empty() => {
+                target.is_failing = false;
+                tracing::info!(path = %target.path.display(), "journal is written again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                self.counters.errors.increment();
+                // What the buffer holds would fail again when dropped; it is lost, and counted as one error.
+                if let Some(file) = target.file.take() {
+                    drop(file.writer.into_parts());
+                }
+                if !target.is_failing {
+                    target.is_failing = true;
+                    tracing::error!(%error, path = %target.path.display(), "journal cannot be written, lines are lost");
+                }
+            }
+        }
+        self.target = Some(target);
+    }
+
+    fn try_work(&mut self, target: &mut Target, batch: &[VerdictRecord], work: Work) -> io::Result<()> {
+        let moved = |file: &LineFile| {
+            work.reopen
+                || work.check_name
+                    && std::fs::metadata(&target.path).map(|now| identity(&now)).ok() != Some(file.identity)
+        };
+        if let Some(mut file) = target.file.take_if(|file| moved(file)) {
+            file.writer.flush()?;
+        }
+        let is_due = work.check_name || work.reopen || !batch.is_empty();
+        if target.file.is_none() && is_due {
+            target.file = Some(self.open(&target.path)?);
+        }
+        let Some(file) = &mut target.file else { return Ok(()) };
+        for record in batch {
+            if !self.is_wanted(record) {
+                continue;
+            }
+            let mut line = Line::new(record).json();
+            line.push('\n');
+            file.writer.write_all(line.as_bytes())?;
+            self.counters.lines.increment();
+        }
+        if work.flush {
+            file.writer.flush()?;
+        }
+        Ok(())
+    }
+
+    fn is_wanted(&mut self, record: &VerdictRecord) -> bool {
+        if record.verdict.action == Action::Block {
+            return true;
+        }
+        match self.what {
+            JournalWhat::All => true,
+            JournalWhat::Blocks => false,
+            JournalWhat::Sampled(one_in) => {
+                let is_turn = self.allows.is_multiple_of(u64::from(one_in.max(1)));
+                self.allows += 1;
+                is_turn
+            }
+        }
+    }
+}
+
+fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_utc_with_milliseconds() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_478_400_007);
+        assert_eq!(rfc3339(at), "2026-11-24T00:00:00.007Z");
+    }
+}

@@ -1,0 +1,132 @@
+//! Commands about a running gate: start, status, reload, drain, and what keeps it from starting.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use crate::harness::program::{DNS, Site, icpgate};
+
+/// Answers one request with `answer` and gives back what was asked.
+fn admin(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("an address").to_string();
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut octets = Vec::new();
+        let mut buf = [0; 1024];
+        while !octets.windows(4).any(|window| window == b"\r\n\r\n") {
+            let length = stream.read(&mut buf).expect("reads");
+            assert!(length > 0, "the request ends early");
+            octets.extend_from_slice(&buf[..length]);
+        }
+        stream.write_all(answer.as_bytes()).expect("writes");
+        String::from_utf8(octets).expect("UTF-8")
+    });
+    (addr, asked)
+}
+
+#[test]
+fn reload_tells_what_was_done_and_refused() {
+    let body = r#"{"ok":false,"done":["ranges: unchanged"],"refused":["registry: refused: too small"]}"#;
+    let answer: &'static str = format!("HTTP/1.1 409 Conflict\r\nContent-Length: {}\r\n\r\n{body}", body.len()).leak();
+    let (addr, asked) = admin(answer);
+    icpgate(&["reload", "--accept-shrink", "--admin", &addr]).expect(1, &["ranges: unchanged", "registry: refused"]);
+    assert!(asked.join().expect("asked").starts_with("POST /v1/reload?accept-shrink=true HTTP/1.1\r\n"));
+}
+
+#[test]
+fn status_without_a_gate_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("an address").to_string();
+    drop(listener);
+    icpgate(&["status", "--admin", &addr]).expect(2, &["no gate answers on", "is it running?"]);
+    let (addr, asked) = admin("HTTP/1.1 401 Unauthorized\r\n\r\n{\"error\":\"no token\"}");
+    icpgate(&["status", "--admin", &addr]).expect(2, &["refuses the token", "admin.token-file"]);
+    drop(asked.join());
+}
+
+/// Long enough for any start or stop on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running gate with the lines of its log.
+struct Gate {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Gate {
+    fn start(site: &Site) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_icpgate"));
+        command.args(["serve", "--config", "icpgate.toml"]).current_dir(site.directory.path()).env_remove("RUST_LOG");
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
+        let log = BufReader::new(child.stderr.take().expect("its log"));
+        let (sender, lines) = channel();
+        std::thread::spawn(move || log.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines }
+    }
+
+    /// The address in the log line that holds `text`.
+    fn addr(&self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|error| panic!("no line with {text:?}: {error}"));
+            if let Some((_, rest)) = line.split_once(text) {
+                return rest.split([',', ':']).take(2).collect::<Vec<_>>().join(":").trim().to_owned();
+            }
+        }
+    }
+
+    /// The exit status, once it ends by itself.
+    fn end(mut self) -> i32 {
+        let deadline = Instant::now() + PATIENCE;
+        // The log ends when the process does.
+        while self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
+        self.child.wait().expect("it ends").code().expect("an exit status")
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        // Already ended in good order, or the test failed: either way there is nothing more to tell.
+        let _ = self.child.kill();
+    }
+}
+
+const GOOD: &str = "domain,site_no,access\na.cn,京ICP备2021000001号-1,self\n";
+
+#[test]
+fn a_gate_is_started_asked_reloaded_and_drained_by_commands() {
+    let site = Site::new("rows.csv", GOOD, &format!("{DNS}[admin]\nlisten = \"127.0.0.1:0\"\n"));
+    let gate = Gate::start(&site);
+    let admin = gate.addr("admin listens on ");
+    site.run(&["status", "--admin", &admin]).expect(0, &["ready, mode enforce", "generation 1, 1 rows", "127.0.0.1:"]);
+    assert_eq!(site.run(&["status", "--json", "--admin", &admin]).json()["ready"], true);
+    let more = "domain,site_no,access\na.cn,京ICP备2021000001号-1,self\nb.cn,京ICP备2021000002号-1,self\n";
+    std::fs::write(site.directory.path().join("rows.csv"), more).expect("writes");
+    site.run(&["reload", "--admin", &admin]).expect(0, &["registry: "]);
+    site.run(&["status", "--admin", &admin]).expect(0, &["generation 2, 2 rows"]);
+    std::fs::write(site.directory.path().join("rows.csv"), GOOD).expect("writes");
+    site.run(&["reload", "--admin", &admin]).expect(1, &["registry: refused", "max-shrink-percent"]);
+    site.run(&["reload", "--accept-shrink", "--admin", &admin]).expect(0, &["registry: generation 3"]);
+    site.run(&["drain", "--admin", &admin]).expect(0, &["draining"]);
+    assert_eq!(gate.end(), 0);
+}
+
+#[test]
+fn a_taken_port_ends_with_status_3_and_its_holder() {
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let site = Site::new("rows.csv", GOOD, &format!("[dns]\nlisten = [\"127.0.0.1:{port}\"]\n"));
+    let pid = format!("pid {}", std::process::id());
+    site.run(&["serve"]).expect(3, &[&format!("127.0.0.1:{port}"), &pid]);
+}
+
+#[test]
+fn a_missing_registry_ends_with_status_2_and_advice() {
+    let site = Site::new("rows.csv", GOOD, DNS);
+    std::fs::remove_file(site.directory.path().join("rows.csv")).expect("removes");
+    site.run(&["serve"]).expect(2, &["registry", "rows.csv", "policy.on-missing-registry"]);
+}
