@@ -35,6 +35,8 @@ pub struct Watch {
     poll: Duration,
     changed: Arc<Notify>,
     finished: Arc<Notify>,
+    /// True from an event until it is told.
+    has_seen: bool,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
 }
@@ -58,38 +60,37 @@ impl Watch {
             }
         });
         let watcher = watcher.map_err(|error| tracing::warn!(%error, "cannot watch for changes, polling only")).ok();
-        let mut res = Self { paths: paths.to_vec(), poll, changed, finished, watcher, watched: BTreeSet::new() };
+        let mut res =
+            Self { paths: paths.to_vec(), poll, changed, finished, has_seen: false, watcher, watched: BTreeSet::new() };
         res.watch_directories();
         res
     }
 
-    /// Returns when something may have changed or the poll is due.
+    /// Returns when something may have changed or the poll is due. What was seen when the call is given up is seen by the
+    /// next one.
     pub async fn changed(&mut self) -> Cause {
+        let (changed, finished) = (self.changed.clone(), self.finished.clone());
         let events = async {
-            tokio::select! {
-                () = self.finished.notified() => {}
-                () = self.changed.notified() => self.wait_for_quiet().await,
+            if !self.has_seen {
+                let is_finished = tokio::select! {
+                    () = finished.notified() => true,
+                    () = changed.notified() => false,
+                };
+                self.has_seen = true;
+                if is_finished {
+                    return;
+                }
             }
+            wait_for_quiet(&changed, &finished).await;
         };
         let cause = match tokio::time::timeout(self.poll, events).await {
             Ok(()) => Cause::Event,
             Err(_) => Cause::Poll,
         };
+        self.has_seen = false;
         // Symlinks may lead elsewhere now, directories may be new.
         self.watch_directories();
         cause
-    }
-
-    async fn wait_for_quiet(&self) {
-        let begun = Instant::now();
-        while Instant::now() < begun + QUIET_MAX {
-            let quiet = sleep_until(Instant::now() + QUIET);
-            tokio::select! {
-                () = quiet => return,
-                () = self.finished.notified() => return,
-                () = self.changed.notified() => {}
-            }
-        }
     }
 
     fn watch_directories(&mut self) {
@@ -111,6 +112,19 @@ impl Watch {
             }
         }
         self.watched = watched;
+    }
+}
+
+/// Returns when a write is over, or no event came for a while.
+async fn wait_for_quiet(changed: &Notify, finished: &Notify) {
+    let begun = Instant::now();
+    while Instant::now() < begun + QUIET_MAX {
+        let quiet = sleep_until(Instant::now() + QUIET);
+        tokio::select! {
+            () = quiet => return,
+            () = finished.notified() => return,
+            () = changed.notified() => {}
+        }
     }
 }
 

@@ -222,9 +222,6 @@ impl Checker<'_> {
 
     fn registry(&mut self, spec: &Spec) -> registry::Settings {
         let text = &spec.registry;
-        if !text.snapshot.is_empty() {
-            self.later("registry.snapshot", &text.snapshot, "\"\"");
-        }
         registry::Settings {
             paths: self.paths("registry.paths", &text.paths),
             poll: Duration::from_secs(text.poll_seconds),
@@ -232,6 +229,7 @@ impl Checker<'_> {
             max_bad_rows: size(text.max_bad_rows),
             encoding: text.encoding.into(),
             suffix_list: path(&text.suffix_list),
+            snapshot: path(&text.snapshot),
             bind_check: text.bind_check,
             ..registry::Settings::new(&spec.provider.id, Vec::new())
         }

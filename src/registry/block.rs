@@ -9,7 +9,7 @@ use super::parse::{FileError, ROW_OCTETS_MAX, object_cells};
 use super::quick::Quick;
 use super::row::{Cell, RowContext, read_row};
 use super::source::Format;
-use super::split::{Quoting, next_record};
+use super::split::{Quotes, Quoting, next_record};
 
 /// What all blocks of a file are read with.
 #[derive(Clone, Copy)]
@@ -68,7 +68,14 @@ impl<'a> BlockReader<'a> {
             let is_cut = ends_file && end == text.len() && !whole.ends_with('\n');
             let row = Row { text: content.strip_suffix('\r').unwrap_or(content), line, is_cut };
             match self.reading.format {
-                Format::Csv if record.is_quoted => self.quoted(&Row { text: whole, ..row }, rows, &mut found)?,
+                Format::Csv if record.quotes == Quotes::Open => return Err(FileError::CutShort { line }),
+                Format::Csv if record.quotes == Quotes::Stray => {
+                    let message = format!("a quote opens here and is not closed within {ROW_OCTETS_MAX} octets");
+                    self.bad(line, message, &mut found);
+                }
+                Format::Csv if record.quotes == Quotes::Closed => {
+                    self.quoted(&Row { text: whole, ..row }, rows, &mut found)?;
+                }
                 Format::Csv => self.plain(&row, rows, &mut found)?,
                 Format::Changes | Format::JsonLines | Format::Toml => self.json(&row, rows, &mut found)?,
             }
@@ -98,14 +105,8 @@ impl<'a> BlockReader<'a> {
             .comment(Some(b'#'))
             .buffer_capacity(row.text.len().max(1))
             .from_reader(row.text.as_bytes());
-        // An open quote in the last line of a file that has no line feed: the rest is still to come.
-        let last_line = row.text.rsplit('\n').next().unwrap_or("");
-        let is_open = row.is_cut && last_line.matches('"').count() % 2 == 1;
         for record in reader.records() {
             let record = record.map_err(|error| FileError::Malformed(error.to_string()))?;
-            if is_open {
-                return Err(FileError::CutShort { line: row.line });
-            }
             let cells: Vec<&str> = record.iter().collect();
             self.careful(&cells, row, rows, found)?;
         }

@@ -2,7 +2,7 @@
 
 use super::snapshot::Table;
 use super::{Filing, FilingId, Snapshot};
-use crate::model::DomainName;
+use crate::model::{Day, DomainName, Facts, Status};
 
 /// One domain that differs.
 #[derive(Clone, Debug)]
@@ -29,6 +29,37 @@ pub struct Diff {
     pub changed: usize,
     /// How many are gone.
     pub removed: usize,
+    /// Names that stand worse than before: what was served here or filed is so no more.
+    pub blocked: usize,
+    /// Of those, names whose row is gone.
+    pub lost: usize,
+    /// Names that stand better.
+    pub released: usize,
+}
+
+/// Where a name stands for verdicts, from worst to best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// No filing in force.
+    Unfiled,
+    /// Filed, without access here.
+    Elsewhere,
+    /// Filed, with access here.
+    Here,
+}
+
+impl Standing {
+    /// The standing that a row gives on `today`.
+    pub fn of(facts: &Facts, today: Day) -> Self {
+        let is_provisional = facts.provisional_until.is_some_and(|last| today <= last);
+        if facts.status != Status::Active || facts.restricted {
+            Self::Unfiled
+        } else if facts.accessed_here || is_provisional {
+            Self::Here
+        } else {
+            Self::Elsewhere
+        }
+    }
 }
 
 impl Change {
@@ -53,6 +84,14 @@ impl Diff {
         }
     }
 
+    /// Counts what a change does to verdicts; `None` where there is no row.
+    pub fn count_standing(&mut self, before: Option<Standing>, now: Option<Standing>) {
+        let of = |standing: Option<Standing>| standing.unwrap_or(Standing::Unfiled);
+        self.blocked += usize::from(of(now) < of(before));
+        self.lost += usize::from(of(now) < of(before) && now.is_none());
+        self.released += usize::from(of(now) > of(before));
+    }
+
     /// True when nothing differs.
     pub fn is_empty(&self) -> bool {
         self.added + self.changed + self.removed == 0
@@ -64,12 +103,24 @@ impl Diff {
     }
 }
 
-/// Compares two snapshots. Cost: one look-up a row on either side.
-pub fn diff(old: &Snapshot, new: &Snapshot) -> Diff {
+/// Compares two snapshots. Cost: one look-up a row on either side. How many are blocked and released is as of `today`.
+pub fn diff_on(old: &Snapshot, new: &Snapshot, today: Day) -> Diff {
+    let standing = |snapshot: &Snapshot, domain: &DomainName| {
+        let facts = snapshot.find(domain.as_ref()).map(|id| snapshot.facts(id));
+        facts.map(|facts| Standing::of(&facts, today))
+    };
     let mut res = Diff::default();
-    each_change(old, new, |change| res.count(change));
+    each_change(old, new, |change| {
+        res.count_standing(standing(old, change.domain()), standing(new, change.domain()));
+        res.count(change);
+    });
     res.sort();
     res
+}
+
+/// As [`diff_on`], with provisional access counted as if it never ended.
+pub fn diff(old: &Snapshot, new: &Snapshot) -> Diff {
+    diff_on(old, new, Day::from_number(i32::MIN))
 }
 
 /// Calls `visit` with each domain that differs, in no particular order.

@@ -3,12 +3,13 @@
 //! An event that breaks the rules is refused with its line and reason; later events still apply.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::Filing;
 use super::issue::{Issue, Severity};
 use super::parse::object_cells;
 use super::row::{RowContext, read_row};
-use crate::model::{DomainName, FilingNumber, Status};
+use crate::model::{Day, DomainName, FilingNumber, Status};
 
 use super::domain::clean_domain;
 
@@ -59,6 +60,8 @@ impl EventKind {
 pub struct Event {
     /// Its number in the file; events apply in rising order and each once.
     pub seq: Option<u64>,
+    /// From when it holds; before that it waits. `None` means at once.
+    pub at: Option<SystemTime>,
     /// What happened.
     pub kind: EventKind,
     /// The domain concerned; `None` for 注销主体.
@@ -98,7 +101,11 @@ pub fn read_event(context: RowContext<'_>, line: u32, text: &str, issues: &mut V
     if seq.as_ref().is_some_and(|seq| seq.as_u64().is_none()) {
         return refuse("seq must be a whole number".to_owned());
     }
-    object.remove("at");
+    let at = match object.remove("at").map(|value| read_time(&value)) {
+        None => None,
+        Some(Some(at)) => Some(at),
+        Some(None) => return refuse("at: expected a time such as 2026-11-24T08:00:00Z, or a day".to_owned()),
+    };
     let provider = object.remove("provider").and_then(|value| value.as_str().map(str::to_owned));
     let domains = match object.remove("domains").map(|value| read_domains(context, &value)) {
         None => None,
@@ -107,6 +114,7 @@ pub fn read_event(context: RowContext<'_>, line: u32, text: &str, issues: &mut V
     };
     let mut res = Event {
         seq: seq.and_then(|seq| seq.as_u64()),
+        at,
         kind,
         domain: None,
         subject_no: None,
@@ -142,6 +150,17 @@ pub fn read_event(context: RowContext<'_>, line: u32, text: &str, issues: &mut V
         res.row = Some(Box::new(read_row(context, line, &cells, issues)?));
     }
     Some(res)
+}
+
+/// A time (RFC 3339), or a day, which begins at midnight of the authority's time zone.
+fn read_time(value: &serde_json::Value) -> Option<SystemTime> {
+    let text = value.as_str()?;
+    if let Ok(day) = Day::parse(text) {
+        return Some(day.begins_at());
+    }
+    let time = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
+    let seconds = u64::try_from(time.unix_timestamp()).unwrap_or(0);
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 /// Keys a row must have but an event of this kind need not give.
@@ -188,8 +207,22 @@ pub trait EventRows {
     fn replace(&mut self, row: Filing);
 }
 
-/// Applies events of one file in order; refused ones become issues. `last_seq` is the number of the last one applied.
-pub fn apply_events(rows: &mut dyn EventRows, events: &[Event], last_seq: &mut u64, issues: &mut Vec<Issue>) {
+/// What applying events needs and leaves.
+#[derive(Debug)]
+pub struct Applying<'a> {
+    /// The time: events of later are left waiting.
+    pub now: SystemTime,
+    /// Number of the last event taken.
+    pub last_seq: &'a mut u64,
+    /// Refused events.
+    pub issues: &'a mut Vec<Issue>,
+    /// Times of those that wait, with the domains concerned.
+    pub waiting: &'a mut Vec<(SystemTime, Option<DomainName>)>,
+}
+
+/// Applies events of one file in order; refused ones become issues.
+pub fn apply_events(rows: &mut dyn EventRows, events: &[Event], applying: Applying<'_>) {
+    let Applying { now, last_seq, issues, waiting } = applying;
     for event in events {
         if let Some(seq) = event.seq {
             if seq <= *last_seq {
@@ -202,6 +235,10 @@ pub fn apply_events(rows: &mut dyn EventRows, events: &[Event], last_seq: &mut u
                 issues.push(Issue::at(Severity::Warning, "event", &event.file, event.line, message));
             }
             *last_seq = seq;
+        }
+        if let Some(at) = event.at.filter(|at| *at > now) {
+            waiting.push((at, event.domain.clone()));
+            continue;
         }
         if let Err(message) = apply(rows, event) {
             issues.push(Issue::at(Severity::Error, "event", &event.file, event.line, message));

@@ -118,6 +118,8 @@ pub struct Draft {
     pub added: Vec<KnownBlock>,
     /// Octets of text that were parsed.
     pub parsed_octets: usize,
+    /// True when blocks that stayed changed their order: of equal rows the first counts, which may be another now.
+    pub is_reordered: bool,
 }
 
 impl Draft {
@@ -130,6 +132,7 @@ impl Draft {
             removed: Vec::new(),
             added: Vec::new(),
             parsed_octets: 0,
+            is_reordered: false,
         }
     }
 
@@ -291,6 +294,7 @@ impl FileReader<'_> {
             known: &known,
             file,
             line: header.next_line,
+            next_known: 0,
             issues: 0,
             table: TableFile { header: header.text, ..TableFile::default() },
             differs: old.is_none(),
@@ -504,6 +508,8 @@ struct Collector<'a> {
     unused: Unused,
     file: u32,
     line: u32,
+    /// The known block behind the one that was met last.
+    next_known: usize,
     /// Findings kept so far.
     issues: usize,
     table: TableFile,
@@ -532,7 +538,11 @@ impl Collector<'_> {
             let BlockRows::Known(i) = block.rows else { continue };
             let old_blocks = self.old.map_or(&[][..], |old| &old.blocks);
             match self.unused.take(self.known, i, &block.hash) {
-                Some(i) => self.reuse(old_blocks[i], i == at, first_line),
+                Some(i) => {
+                    self.draft.is_reordered |= i < self.next_known;
+                    self.next_known = i + 1;
+                    self.reuse(old_blocks[i], i == at, first_line);
+                }
                 None => {
                     copies.push((at, i));
                     let number = self.draft.number(self.file, first_line);

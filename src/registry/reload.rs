@@ -1,7 +1,7 @@
 //! Hot reload: waits for a change, loads off the serving threads, hands new snapshots to whoever publishes.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -34,6 +34,7 @@ pub async fn run(
     let mut tidying: Option<JoinHandle<()>> = Some(housekeeping(&store));
     // A state out of the snapshot file was compared by the stamps of files only: their contents are looked at now.
     let mut verify = store.is_unverified();
+    let mut tried = None;
     loop {
         let (mut request, mut cause) = (None, Cause::Poll);
         tokio::select! {
@@ -45,6 +46,10 @@ pub async fn run(
                 continue;
             }
             () = std::future::ready(()), if verify => verify = false,
+            at = due(&store, tried) => {
+                tried = Some(at);
+                cause = Cause::Event;
+            }
             found = watch.changed() => cause = found,
             asked = requests.recv() => match asked {
                 Some(asked) => request = Some(asked),
@@ -68,10 +73,24 @@ fn housekeeping(store: &Arc<Store>) -> JoinHandle<()> {
     let store = store.clone();
     tokio::task::spawn_blocking(move || {
         store.tidy();
+        store.prepare_events();
         if let Err(error) = store.save() {
             tracing::warn!(%error, "registry snapshot not written");
         }
     })
+}
+
+/// Returns when the time of a waiting event has come, which is not the one `tried` before; never without one.
+async fn due(store: &Store, tried: Option<SystemTime>) -> SystemTime {
+    /// Looks at the clock again after this, however far away the event: the clock may be set meanwhile.
+    const AT_MOST: Duration = Duration::from_secs(60);
+    while let Some(at) = store.next_due().filter(|at| Some(*at) != tried) {
+        match at.duration_since(SystemTime::now()) {
+            Ok(left) if left > Duration::ZERO => tokio::time::sleep(left.min(AT_MOST)).await,
+            Ok(_) | Err(_) => return at,
+        }
+    }
+    std::future::pending().await
 }
 
 /// Returns when the running housekeeping ends; never without one.

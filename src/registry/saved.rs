@@ -15,6 +15,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use siphasher::sip128::SipHasher13;
 use thiserror::Error;
@@ -32,6 +33,7 @@ use super::scan::BlockKey;
 use super::snapshot::{Table, Tally};
 use super::source::Stamp;
 use super::state::{Events, State};
+use crate::model::DomainName;
 
 /// What the file begins with.
 const MAGIC: [u8; 8] = *b"icpgate\0";
@@ -307,6 +309,12 @@ fn events(events: &Events) -> Vec<u8> {
         write_text(&mut out, &path.to_string_lossy());
         write_number(&mut out, seq);
     }
+    write_number(&mut out, events.waiting.len() as u64);
+    for (at, domain) in &events.waiting {
+        let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        write_number(&mut out, since.as_secs());
+        write_octets(&mut out, domain.as_ref().map_or(&[], |domain| domain.wire()));
+    }
     write_number(&mut out, events.blocks.len() as u64);
     for (path, &block) in &events.blocks {
         write_text(&mut out, &path.to_string_lossy());
@@ -440,36 +448,47 @@ fn read_sections(file: &mut File) -> Result<Vec<Section>, SavedError> {
     if sections.iter().all(fits) { Ok(sections) } else { Err(SavedError::Damaged("it is shorter than its sections")) }
 }
 
-/// Reads and checks every section, on all cores.
+/// Reads and checks every section.
 fn read_contents(path: &Path, sections: &[Section]) -> Result<Vec<Memory>, SavedError> {
-    let next = AtomicUsize::new(0);
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let worker = || -> Result<Vec<(usize, Memory)>, SavedError> {
+    on_all_cores(sections, |section| {
+        let length = usize::try_from(section.length).map_err(io::Error::other)?;
+        let mut octets = Memory::zeroed(length);
         let mut file = File::open(path)?;
-        let mut res = Vec::new();
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(section) = sections.get(at) else { return Ok(res) };
-            let length = usize::try_from(section.length).map_err(io::Error::other)?;
-            let mut octets = Memory::zeroed(length);
-            file.seek(SeekFrom::Start(section.place))?;
-            file.read_exact(&mut octets)?;
-            if checksum(&octets) != section.checksum {
-                return Err(SavedError::Damaged("a section's checksum differs"));
-            }
-            res.push((at, octets));
+        file.seek(SeekFrom::Start(section.place))?;
+        file.read_exact(&mut octets)?;
+        if checksum(&octets) == section.checksum {
+            Ok(octets)
+        } else {
+            Err(SavedError::Damaged("a section's checksum differs"))
         }
+    })
+}
+
+/// What `work` makes of each item, in their order; the first error of any.
+fn on_all_cores<I: Sync, T: Send>(
+    items: &[I],
+    work: impl Fn(&I) -> Result<T, SavedError> + Sync,
+) -> Result<Vec<T>, SavedError> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut res = Vec::new();
+        while let Some((at, item)) = {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            items.get(at).map(|item| (at, item))
+        } {
+            res.push((at, work(item)?));
+        }
+        Ok(res)
     };
-    let found = std::thread::scope(|scope| {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get).min(items.len().max(1));
+    let found: Result<Vec<Vec<(usize, T)>>, SavedError> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
         let joined = workers.into_iter().map(|worker| worker.join());
-        joined
-            .map(|found| found.unwrap_or(Err(SavedError::Damaged("a reader broke off"))))
-            .collect::<Result<Vec<_>, _>>()
-    })?;
-    let mut found: Vec<(usize, Memory)> = found.into_iter().flatten().collect();
+        joined.map(|found| found.unwrap_or(Err(SavedError::Damaged("a reader broke off")))).collect()
+    });
+    let mut found: Vec<(usize, T)> = found?.into_iter().flatten().collect();
     found.sort_by_key(|&(at, _)| at);
-    Ok(found.into_iter().map(|(_, octets)| octets).collect())
+    Ok(found.into_iter().map(|(_, made)| made).collect())
 }
 
 /// Which octets of each chunk begin an entry, one bit each, and the chunk's length.
@@ -490,28 +509,10 @@ impl Begins {
     }
 }
 
-/// Walks every chunk from entry to entry, on all cores.
+/// Walks every chunk from entry to entry.
 fn entry_begins(arena: &Arena) -> Result<Begins, SavedError> {
-    let next = AtomicUsize::new(0);
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let worker = || -> Result<Vec<(usize, (Vec<u64>, usize))>, SavedError> {
-        let mut res = Vec::new();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(chunk) = arena.chunks().get(number) else { return Ok(res) };
-            res.push((number, (begins_of(&chunk.entries)?, chunk.entries.len())));
-        }
-    };
-    let found = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
-        let joined = workers.into_iter().map(|worker| worker.join());
-        joined
-            .map(|found| found.unwrap_or(Err(SavedError::Damaged("a reader broke off"))))
-            .collect::<Result<Vec<_>, _>>()
-    })?;
-    let mut found: Vec<(usize, (Vec<u64>, usize))> = found.into_iter().flatten().collect();
-    found.sort_by_key(|&(number, _)| number);
-    Ok(Begins(found.into_iter().map(|(_, bits)| bits).collect()))
+    let begins = on_all_cores(arena.chunks(), |chunk| Ok((begins_of(&chunk.entries)?, chunk.entries.len())));
+    begins.map(Begins)
 }
 
 fn begins_of(entries: &[u8]) -> Result<Vec<u64>, SavedError> {
@@ -678,6 +679,12 @@ fn read_events(octets: &[u8]) -> Result<Events, SavedError> {
         res.last_seq.insert(PathBuf::from(codes.text()), codes.number());
     }
     for _ in 0..bounded(codes.number(), octets.len())? {
+        let at = std::time::UNIX_EPOCH + Duration::from_secs(codes.number().min(u64::from(u32::MAX)));
+        let length = bounded(codes.number(), crate::model::name::NAME_OCTETS_MAX)?;
+        let name = codes.take(length);
+        res.waiting.push((at, DomainName::from_wire(&name).ok().map(|(name, _)| name)));
+    }
+    for _ in 0..bounded(codes.number(), octets.len())? {
         res.blocks.insert(PathBuf::from(codes.text()), u32::try_from(codes.number()).unwrap_or(0));
     }
     Ok(res)
@@ -687,7 +694,7 @@ fn read_events(octets: &[u8]) -> Result<Events, SavedError> {
 fn read_name(codes: &mut Codes<'_>) -> Result<Box<[u8]>, SavedError> {
     let length = bounded(codes.number(), crate::model::name::NAME_OCTETS_MAX)?;
     let octets = codes.take(length);
-    match crate::model::DomainName::from_wire(&octets) {
+    match DomainName::from_wire(&octets) {
         Ok((name, used)) if used == octets.len() && *name.wire() == *octets => Ok(octets[..].into()),
         Ok(_) | Err(_) => Err(SavedError::Damaged("a name is none")),
     }

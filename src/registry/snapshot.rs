@@ -4,15 +4,17 @@
 //! small overlay table in front of the base says what changed since the base was built: names that lead elsewhere and
 //! names that are gone. Both tables hash under one key, so a look-up hashes once.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::Filing;
 use super::arena::{Arena, ArenaBuilder, Places, Rows};
 use super::dictionary::{Dictionary, Remembered};
 use super::entry::Entry;
 use super::index::{NameKey, Slots};
-use crate::model::{Facts, NameRef, Status, SuffixTable};
+use crate::model::{DomainName, Facts, NameRef, Status, SuffixTable};
 
 /// Names looked up together; enough to keep the memory busy, few enough for the first-level cache.
 pub const BATCH: usize = 32;
@@ -35,6 +37,33 @@ pub struct Snapshot {
     suffixes: Arc<SuffixTable>,
     table: Table,
     bind_check: bool,
+    schedule: Arc<Schedule>,
+}
+
+/// When events that wait for their time will change rows.
+#[derive(Debug, Default)]
+pub struct Schedule {
+    /// The next one of each domain.
+    by_name: HashMap<DomainName, SystemTime>,
+    /// The next one that may concern any domain.
+    any: Option<SystemTime>,
+}
+
+impl Schedule {
+    /// Of waiting events: time and domain, where only one is concerned.
+    pub fn of(waiting: &[(SystemTime, Option<DomainName>)]) -> Self {
+        let mut res = Self::default();
+        for (at, domain) in waiting {
+            match domain {
+                Some(domain) => {
+                    let next = res.by_name.entry(domain.clone()).or_insert(*at);
+                    *next = (*next).min(*at);
+                }
+                None => res.any = Some(res.any.map_or(*at, |next| next.min(*at))),
+            }
+        }
+        res
+    }
 }
 
 /// The rows with their look-up tables.
@@ -307,7 +336,23 @@ impl Snapshot {
 
     /// Publishes `table` as generation `generation`.
     pub fn of_table(generation: u64, suffixes: Arc<SuffixTable>, bind_check: bool, table: Table) -> Self {
-        Self { generation, suffixes, table, bind_check }
+        Self { generation, suffixes, table, bind_check, schedule: Arc::default() }
+    }
+
+    /// The same, with the times of events that wait.
+    pub fn with_schedule(self, schedule: Schedule) -> Self {
+        Self { schedule: Arc::new(schedule), ..self }
+    }
+
+    /// When the verdict on `domain` may change by itself: provisional access ends, the registration ends (where that
+    /// counts), or an event's time comes. An answer must not be kept for longer.
+    pub fn next_change(&self, domain: NameRef<'_>, now: SystemTime, ended_counts: bool) -> Option<SystemTime> {
+        let facts = self.find(domain).map(|id| self.facts(id));
+        let days =
+            facts.map_or([None; 2], |facts| [facts.provisional_until, facts.expires_on.filter(|_| ended_counts)]);
+        let by_day = days.into_iter().flatten().map(|last| last.next().begins_at());
+        let by_name = if self.schedule.by_name.is_empty() { None } else { self.schedule.by_name.get(domain.wire()) };
+        by_day.chain(by_name.copied()).chain(self.schedule.any).filter(|at| *at > now).min()
     }
 
     /// An empty registry, generation 0: what is published while none could be loaded.
@@ -362,6 +407,11 @@ impl Snapshot {
                 domains.iter().zip(hashes).map(|(&name, hash)| self.table.find_hashed(hash, name).map(FilingId)),
             );
         }
+    }
+
+    /// The domain of a row.
+    pub fn name(&self, id: FilingId) -> NameRef<'_> {
+        self.table.arena.entry(id.0).name()
     }
 
     /// What verdicts read of a row.
@@ -422,9 +472,7 @@ impl std::fmt::Debug for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::DomainName;
     use proptest::prelude::*;
-    use std::collections::HashMap;
 
     fn name(text: &str) -> DomainName {
         DomainName::from_text(text).expect(text)

@@ -38,8 +38,21 @@ pub struct Record {
     pub octets: usize,
     /// Lines; more than one only inside quotes.
     pub lines: u32,
-    /// True when it has quotes or a lone carriage return, so that splitting at commas would be wrong.
-    pub is_quoted: bool,
+    /// Whether splitting at commas would be wrong.
+    pub quotes: Quotes,
+}
+
+/// What quotes a record has. A lone carriage return counts as one: it makes a record several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quotes {
+    /// All are closed.
+    Closed,
+    /// None.
+    None,
+    /// One is open where the text ends.
+    Open,
+    /// One is not closed within [`ROW_OCTETS_MAX`] octets.
+    Stray,
 }
 
 /// The record at the start of `text`; `None` at its end. A quote that is not closed within [`ROW_OCTETS_MAX`] octets
@@ -50,20 +63,21 @@ pub fn next_record(text: &[u8], quoting: Quoting) -> Option<Record> {
     }
     let line = memchr(b'\n', text).map_or(text.len(), |at| at + 1);
     if quoting == Quoting::None || text[0] == b'#' {
-        return Some(Record { octets: line, lines: 1, is_quoted: false });
+        return Some(Record { octets: line, lines: 1, quotes: Quotes::None });
     }
     let content = text[..line].strip_suffix(b"\n").unwrap_or(&text[..line]);
     let content = content.strip_suffix(b"\r").unwrap_or(content);
     if memchr::memchr2(b'"', b'\r', content).is_none() {
-        return Some(Record { octets: line, lines: 1, is_quoted: false });
+        return Some(Record { octets: line, lines: 1, quotes: Quotes::None });
     }
-    let octets = quoted_record(&text[..text.len().min(ROW_OCTETS_MAX)]).unwrap_or_else(|| {
-        let is_rest = text.len() <= ROW_OCTETS_MAX;
-        if is_rest { text.len() } else { line }
-    });
+    let (octets, quotes) = match quoted_record(&text[..text.len().min(ROW_OCTETS_MAX)]) {
+        Ok(octets) => (octets, Quotes::Closed),
+        Err(_) if text.len() > ROW_OCTETS_MAX => (line, Quotes::Stray),
+        Err(is_open) => (text.len(), if is_open { Quotes::Open } else { Quotes::Closed }),
+    };
     let feeds = memchr::memchr_iter(b'\n', &text[..octets]).count();
     let lines = u32::try_from(feeds).unwrap_or(u32::MAX).max(1);
-    Some(Record { octets, lines, is_quoted: true })
+    Some(Record { octets, lines, quotes })
 }
 
 /// Where in a field a CSV reader stands.
@@ -78,14 +92,15 @@ enum Field {
     RecordBegin,
 }
 
-/// The end of the record at the start of `text`, by the rules of the `csv` reader; `None` when `text` ends before it.
-fn quoted_record(text: &[u8]) -> Option<usize> {
+/// The end of the record at the start of `text`, by the rules of the `csv` reader. When `text` ends before it, tells
+/// whether that is inside quotes.
+fn quoted_record(text: &[u8]) -> Result<usize, bool> {
     let mut field = Field::RecordBegin;
     for (at, &octet) in text.iter().enumerate() {
         field = match (field, octet) {
             (Field::Quoted, b'"') => Field::QuoteInQuoted,
             (Field::Quoted, _) | (Field::QuoteInQuoted | Field::Begin | Field::RecordBegin, b'"') => Field::Quoted,
-            (_, b'\n') => return Some(at + 1),
+            (_, b'\n') => return Ok(at + 1),
             (Field::Comment, _) | (Field::RecordBegin, b'#') => Field::Comment,
             // A lone carriage return ends a record too.
             (_, b'\r') => Field::RecordBegin,
@@ -93,7 +108,7 @@ fn quoted_record(text: &[u8]) -> Option<usize> {
             _ => Field::Plain,
         };
     }
-    None
+    Err(matches!(field, Field::Quoted))
 }
 
 /// True when a record with these octets ends its block: a fixed function of its length and of what stands at its ends,
@@ -247,7 +262,8 @@ impl<'a, R: Read> Cutter<'a, R> {
         while let Some(record) = next_record(&rest[at..], self.quoting) {
             let end = at + record.octets;
             // What stands at the end of the buffer may go on behind it.
-            let is_whole = end + ROW_OCTETS_MAX <= rest.len() || (!record.is_quoted && rest[end - 1] == b'\n');
+            let is_whole =
+                end + ROW_OCTETS_MAX <= rest.len() || (record.quotes == Quotes::None && rest[end - 1] == b'\n');
             if !is_whole {
                 break;
             }
@@ -337,7 +353,7 @@ mod tests {
     fn a_stray_quote_costs_its_own_line() {
         let text = format!("a,\"b\n{}", "c,d\n".repeat(50_000));
         let record = next_record(text.as_bytes(), Quoting::Csv).expect("a record");
-        assert_eq!((record.octets, record.lines, record.is_quoted), (5, 1, true));
+        assert_eq!((record.octets, record.lines, record.quotes), (5, 1, Quotes::Stray));
         let pieces: usize = {
             let buffers = Buffers::default();
             let mut cutter = Cutter::new(Vec::new(), text.as_bytes(), Quoting::Csv, &buffers);

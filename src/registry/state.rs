@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::Filing;
 use super::arena::{Arena, ArenaBuilder, ArenaFull, Places, Rows};
 use super::dictionary::Remembered;
-use super::diff::{Change, Diff, compare_rows};
-use super::event::{Event, EventRows, apply_events, subject_of};
+use super::diff::{Change, Diff, Standing, compare_rows};
+use super::event::{Applying, Event, EventRows, apply_events, subject_of};
 use super::files::{Content, Draft, FileState, KnownBlock, at_line};
 use super::index::Slots;
 use super::issue::Issue;
@@ -21,7 +22,7 @@ use super::parse::ISSUES_MAX;
 use super::record::main_number_hash;
 use super::scan::BlockKey;
 use super::snapshot::{Recount, Table};
-use crate::model::{DomainName, NameRef};
+use crate::model::{Day, DomainName, NameRef, Status};
 
 /// A name in wire form, as a key.
 pub type NameBox = Box<[u8]>;
@@ -61,6 +62,15 @@ pub struct Events {
     pub last_seq: BTreeMap<PathBuf, u64>,
     /// The block that rows made by events of a file stand in.
     pub blocks: BTreeMap<PathBuf, u32>,
+    /// Times of events that wait, with the domains concerned.
+    pub waiting: Vec<(SystemTime, Option<DomainName>)>,
+}
+
+impl Events {
+    /// When the next waiting event is due.
+    pub fn next_due(&self) -> Option<SystemTime> {
+        self.waiting.iter().map(|(at, _)| *at).min()
+    }
 }
 
 /// New events of one file.
@@ -124,6 +134,11 @@ impl State {
         res
     }
 
+    /// How many rows are in force.
+    pub fn active(&self) -> usize {
+        self.table.tally.by_status[Status::Active as usize]
+    }
+
     /// Takes an admitted plan over.
     pub fn commit(&mut self, plan: Plan) {
         if plan.is_rebuilt {
@@ -158,7 +173,7 @@ impl State {
         files: BTreeMap<PathBuf, Arc<FileState>>,
         draft: Draft,
         events: Vec<NewEvents>,
-        provider: &str,
+        view: Viewpoint<'_>,
     ) -> Result<Plan, ArenaFull> {
         let arena = draft.builder.finish();
         let count = |blocks: &[KnownBlock]| blocks.iter().map(|b| arena.count(b.begin, b.end)).sum::<usize>();
@@ -168,11 +183,11 @@ impl State {
         if rebuilds {
             work.index(&files, &draft.added, &draft.removed);
         } else {
-            work.overlay(&draft.added, &draft.removed);
+            work.overlay(&draft.added, &draft.removed, draft.is_reordered);
         }
         work.take_events_back();
-        work.apply(events, &mut Events::default());
-        work.finish(files, provider)
+        work.apply(events, &mut Events::default(), view.now);
+        work.finish(files, view)
     }
 
     /// Plans for events appended behind all others.
@@ -180,13 +195,22 @@ impl State {
         &self,
         files: BTreeMap<PathBuf, Arc<FileState>>,
         events: NewEvents,
-        provider: &str,
+        view: Viewpoint<'_>,
     ) -> Result<Plan, ArenaFull> {
         let table = &self.table;
         let mut work = Work::new(self, table.arena.clone(), table.places.clone(), self.free.clone());
-        work.apply(vec![events], &mut self.events.clone());
-        work.finish(files, provider)
+        work.apply(vec![events], &mut self.events.clone(), view.now);
+        work.finish(files, view)
     }
+}
+
+/// What plans are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Viewpoint<'a> {
+    /// Whose access is "here".
+    pub provider: &'a str,
+    /// The time.
+    pub now: SystemTime,
 }
 
 /// A plan in the making.
@@ -266,8 +290,9 @@ impl<'a> Work<'a> {
         self.base = Some(base);
     }
 
-    /// Finds the table row that counts for every name that rows came or went of.
-    fn overlay(&mut self, added: &[KnownBlock], removed: &[KnownBlock]) {
+    /// Finds the table row that counts for every name that rows came or went of; where blocks changed their order, for
+    /// every name with several rows.
+    fn overlay(&mut self, added: &[KnownBlock], removed: &[KnownBlock], is_reordered: bool) {
         let positions = |blocks: &[KnownBlock]| -> Vec<u32> {
             blocks.iter().flat_map(|block| self.arena.span(block.begin, block.end)).collect()
         };
@@ -281,6 +306,11 @@ impl<'a> Work<'a> {
         for &position in &came {
             let name = self.name(position);
             rows.entry(name.wire().into()).or_insert_with(|| self.old.table_rows(name)).push(position);
+        }
+        if is_reordered {
+            for (name, known) in self.old.rows_of.iter().filter(|(_, known)| known.len() > 1) {
+                rows.entry(name.clone()).or_insert_with(|| known.clone());
+            }
         }
         for (name, mut rows) in rows {
             rows.retain(|position| !gone.contains(position));
@@ -332,19 +362,21 @@ impl<'a> Work<'a> {
         self.events.names.clear();
     }
 
-    fn apply(&mut self, events: Vec<NewEvents>, so_far: &mut Events) {
+    fn apply(&mut self, events: Vec<NewEvents>, so_far: &mut Events, now: SystemTime) {
         for new in events {
             let mut last_seq = so_far.last_seq.get(&new.path).copied().unwrap_or(0);
-            apply_events(self, &new.events, &mut last_seq, &mut so_far.issues);
+            let (issues, waiting) = (&mut so_far.issues, &mut so_far.waiting);
+            apply_events(self, &new.events, Applying { now, last_seq: &mut last_seq, issues, waiting });
             so_far.last_seq.insert(new.path, last_seq);
         }
         self.events.issues = std::mem::take(&mut so_far.issues);
         self.events.last_seq = std::mem::take(&mut so_far.last_seq);
+        self.events.waiting = std::mem::take(&mut so_far.waiting);
     }
 
     //--- Finishing ---------------------------------------------------------------------------------------------------
 
-    fn finish(mut self, files: BTreeMap<PathBuf, Arc<FileState>>, provider: &str) -> Result<Plan, ArenaFull> {
+    fn finish(mut self, files: BTreeMap<PathBuf, Arc<FileState>>, view: Viewpoint<'_>) -> Result<Plan, ArenaFull> {
         for domain in self.made.keys() {
             let name: NameBox = domain.wire().into();
             // The slot is about to lead elsewhere: its table rows must be known without it.
@@ -356,9 +388,9 @@ impl<'a> Work<'a> {
             self.touched.entry(name.clone()).or_insert(table_row);
             self.events.names.insert(name);
         }
-        let targets = self.pack_made(provider)?;
+        let targets = self.pack_made(view.provider)?;
         let (table, is_rebuilt) = self.look_up_table(&targets);
-        let diff = self.difference(&table);
+        let diff = self.difference(&table, Day::at(view.now));
         let Self { rows_of, contested, events, free, .. } = self;
         Ok(Plan { table, diff, files, rows_of, contested, is_rebuilt, events, free })
     }
@@ -444,7 +476,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn difference(&self, table: &Table) -> Diff {
+    fn difference(&self, table: &Table, today: Day) -> Diff {
         let old = &self.old.table;
         if old.is_empty() {
             return Diff { added: table.len(), ..Diff::default() };
@@ -452,7 +484,11 @@ impl<'a> Work<'a> {
         let mut res = Diff::default();
         for name in self.touched.keys() {
             let name = NameRef::from_canonical_wire(name);
-            match (old.find(name), table.find(name)) {
+            let (before, now) = (old.find(name), table.find(name));
+            let standing =
+                |table: &Table, row: Option<u32>| row.map(|row| Standing::of(&table.arena.entry(row).facts(), today));
+            res.count_standing(standing(old, before), standing(table, now));
+            match (before, now) {
                 (None, None) => {}
                 (Some(_), None) => res.count(Change::Removed(name.to_name())),
                 (None, Some(_)) => res.count(Change::Added(name.to_name())),

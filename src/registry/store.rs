@@ -20,8 +20,9 @@ use super::files::{Content, Draft, FileChange, FileReader, FileState, Look, Text
 use super::issue::{Issue, Severity};
 use super::parse::ParsedChanges;
 use super::saved::{self, Circumstances, SavedError};
+use super::snapshot::Schedule;
 use super::source::{self, Stamp};
-use super::state::{NewEvents, Plan, State};
+use super::state::{NewEvents, Plan, State, Viewpoint};
 use super::{Settings, Snapshot};
 use crate::model::{Day, SuffixTable};
 
@@ -100,12 +101,23 @@ struct Inner {
     saved_generation: u64,
 }
 
-impl Inner {
-    fn take_suffixes(&mut self, suffixes: &Suffixes, year: i32) {
-        self.suffixes = Some(suffixes.0.clone());
-        self.suffix_hash = suffixes.1;
-        self.year = year;
-    }
+/// What a comparison of files and state found.
+enum Examined {
+    /// What would be published.
+    Different(Box<Plan>),
+    /// Nothing to publish; stamps may be others.
+    Same(BTreeMap<PathBuf, Arc<FileState>>),
+}
+
+/// What a reload would do.
+#[derive(Debug)]
+pub struct Preview {
+    /// Against what is published.
+    pub diff: Diff,
+    /// Rows there would be.
+    pub rows: usize,
+    /// Why it would be refused, if it would.
+    pub refusal: Option<LoadError>,
 }
 
 /// See the module's text. One store a process; cheap calls take a short lock, loads hold it throughout.
@@ -195,6 +207,38 @@ impl Store {
     /// True when [`Store::tidy`] is worth its cost.
     pub fn is_untidy(&self) -> bool {
         lock(&self.inner).state.is_untidy()
+    }
+
+    /// What a reload would change, without publishing it; and why it would be refused, if it would.
+    pub fn preview(&self, now: SystemTime) -> Result<Preview, LoadError> {
+        let inner = lock(&self.inner);
+        let (suffixes, suffixes_differ) = self.read_suffixes(&inner)?;
+        let (plan, refusal) =
+            match self.examine(&inner, &suffixes, suffixes_differ, now, Shrink::Refuse, Look::Content)? {
+                Examined::Same(_) => (None, None),
+                Examined::Different(plan) => {
+                    let refusal = self.admit(inner.state.active(), &plan, Shrink::Refuse).err();
+                    (Some(plan), refusal)
+                }
+            };
+        let rows = plan.as_ref().map_or(inner.state.table.len(), |plan| plan.table.len());
+        Ok(Preview { diff: plan.map(|plan| plan.diff).unwrap_or_default(), rows, refusal })
+    }
+
+    /// Makes what events by main number look up, so that the first one need not wait for it; without changes files, nothing.
+    pub fn prepare_events(&self) {
+        let inner = lock(&self.inner);
+        let has_changes = inner.state.files.values().any(|file| matches!(file.content, Content::Changes(_)));
+        let arena = inner.state.table.arena.clone();
+        drop(inner);
+        if has_changes {
+            arena.prepare_subjects();
+        }
+    }
+
+    /// When the next event that waits for its time is due.
+    pub fn next_due(&self) -> Option<SystemTime> {
+        lock(&self.inner).state.events.next_due()
     }
 
     /// Puts the overlay into a new base and writes worn chunks anew, when that is worth it; gives the new snapshot.
@@ -329,7 +373,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Compares the files with the state and plans, admits and takes over what differs.
+    /// Compares the files with the state and admits and takes over what differs.
     fn compare(
         &self,
         inner: &mut Inner,
@@ -339,13 +383,49 @@ impl Store {
         shrink: Shrink,
         look: Look,
     ) -> Result<Option<(Arc<Loaded>, Diff)>, LoadError> {
+        let year = Day::at(now).year();
+        let generation = self.generation_of(inner) + 1;
+        let diff = match self.examine(inner, suffixes, suffixes_differ, now, shrink, look)? {
+            Examined::Same(files) if inner.loaded.is_some() => {
+                inner.state.files = files;
+                inner.year = year;
+                return Ok(None);
+            }
+            // Restored, and the files are as they were when it was saved.
+            Examined::Same(files) => {
+                inner.state.files = files;
+                Diff { added: inner.state.table.len(), ..Diff::default() }
+            }
+            Examined::Different(plan) => {
+                self.admit(inner.state.active(), &plan, shrink)?;
+                let diff = plan.diff.clone();
+                inner.state.commit(*plan);
+                diff
+            }
+        };
+        inner.suffixes = Some(suffixes.0.clone());
+        inner.suffix_hash = suffixes.1;
+        inner.year = year;
+        let loaded = loaded(&self.settings, &inner.state, generation, suffixes.0.clone(), now);
+        Ok(Some((Arc::new(loaded), diff)))
+    }
+
+    /// Compares the files with the state and plans what would be published.
+    fn examine(
+        &self,
+        inner: &Inner,
+        suffixes: &Suffixes,
+        suffixes_differ: bool,
+        now: SystemTime,
+        shrink: Shrink,
+        look: Look,
+    ) -> Result<Examined, LoadError> {
         let paths = self.paths()?;
         if shrink == Shrink::Refuse {
             self.no_file_vanished(&inner.state, &paths)?;
         }
         let year = Day::at(now).year();
         let reads_all_anew = suffixes_differ || year != inner.year;
-        let is_first = inner.loaded.is_none();
         let old_files = if reads_all_anew { &BTreeMap::new() } else { &inner.state.files };
         let dictionary = inner.state.table.dictionary.clone();
         let reader = FileReader {
@@ -358,27 +438,12 @@ impl Store {
             arena: &inner.state.table.arena,
         };
         let read = read_files(&reader, &inner.state, old_files, &paths, look)?;
-        let differs = read.differs || suffixes_differ;
-        if !differs && !is_first {
-            inner.state.files = read.files;
-            inner.year = year;
-            return Ok(None);
-        }
-        if !differs && !inner.state.files.is_empty() {
-            // Restored, and the files are as they were when it was saved.
-            inner.state.files = read.files;
-            inner.take_suffixes(suffixes, year);
-            let diff = Diff { added: inner.state.table.len(), ..Diff::default() };
-            return Ok(Some((Arc::new(loaded(&self.settings, &inner.state, 1, suffixes.0.clone(), now)), diff)));
+        let is_loaded = inner.loaded.is_some() || !inner.state.files.is_empty();
+        if !read.differs && !suffixes_differ && is_loaded {
+            return Ok(Examined::Same(read.files));
         }
         let plan = plan(&reader, &inner.state, read).map_err(|full| one(full.to_string()))?;
-        let old_rows = inner.state.table.len();
-        self.admit(old_rows, plan.table.len(), &plan.diff, shrink)?;
-        let generation = inner.loaded.as_ref().map_or(0, |loaded| loaded.snapshot.generation()) + 1;
-        let diff = plan.diff.clone();
-        inner.state.commit(plan);
-        inner.take_suffixes(suffixes, year);
-        Ok(Some((Arc::new(loaded(&self.settings, &inner.state, generation, suffixes.0.clone(), now)), diff)))
+        Ok(Examined::Different(Box::new(plan)))
     }
 
     fn paths(&self) -> Result<Vec<PathBuf>, LoadError> {
@@ -422,16 +487,24 @@ impl Store {
         if reasons.is_empty() { Ok(()) } else { Err(LoadError { reasons }) }
     }
 
-    fn admit(&self, old: usize, new: usize, changes: &Diff, shrink: Shrink) -> Result<(), LoadError> {
-        let lost_share = changes.removed * 100 / old.max(1);
-        if shrink == Shrink::Refuse && old > 0 && lost_share > usize::from(self.settings.max_shrink_percent) {
-            let message = format!(
-                "{} of {} rows would go ({lost_share} %, at most {} %: registry.max-shrink-percent), {} would stay; reload with accept-shrink if that is meant",
-                changes.removed, old, self.settings.max_shrink_percent, new
-            );
-            return Err(LoadError { reasons: vec![message] });
+    /// Names are counted by what verdicts make of them: a lost row that was not in force loses nothing, and a table that
+    /// lost a provider's access loses every name of it though no row is gone.
+    fn admit(&self, old_active: usize, plan: &Plan, shrink: Shrink) -> Result<(), LoadError> {
+        /// Names whose rows were edited to the worse, and are still there, below which nobody suspects an accident.
+        const EDITED_MIN: usize = 10;
+        let Diff { blocked, lost, removed, .. } = plan.diff;
+        let percent = |names: usize| names * 100 / old_active.max(1);
+        let is_too_much = |names: usize| percent(names) > usize::from(self.settings.max_shrink_percent);
+        let is_accident = is_too_much(lost) || (blocked >= EDITED_MIN && is_too_much(blocked));
+        if shrink == Shrink::Accept || old_active == 0 || !is_accident {
+            return Ok(());
         }
-        Ok(())
+        Err(one(format!(
+            "{blocked} of {old_active} filed names would be blocked ({} %, at most {} %: registry.max-shrink-percent), {removed} rows would go, {} would stay; reload with accept-shrink if that is meant",
+            percent(blocked),
+            self.settings.max_shrink_percent,
+            plan.table.len()
+        )))
     }
 }
 
@@ -557,13 +630,15 @@ fn read_files(
             draft.removed.extend_from_slice(&table.blocks);
         }
     }
+    // An event whose time has come may stand before others: all are applied anew.
+    replaced |= state.events.next_due().is_some_and(|due| due <= reader.now);
     let differs = replaced || !appended.is_empty();
     Ok(Read { files: res, draft, appended, replaced, differs })
 }
 
 /// Plans what would be published.
 fn plan(reader: &FileReader<'_>, state: &State, read: Read) -> Result<Plan, ArenaFull> {
-    let provider = &reader.settings.provider;
+    let view = Viewpoint { provider: &reader.settings.provider, now: reader.now };
     let changes = |file: &FileState| matches!(&file.content, Content::Changes(changes) if changes.events > 0);
     let last_changes = read.files.iter().rev().find(|(_, file)| changes(file)).map(|(path, _)| path.clone());
     if !read.replaced
@@ -573,7 +648,7 @@ fn plan(reader: &FileReader<'_>, state: &State, read: Read) -> Result<Plan, Aren
         // Events behind all others apply on top of what they did.
         let is_last = last_changes.is_none_or(|last| last == path);
         if is_last {
-            return state.plan_events(read.files, NewEvents { path, events: parsed.events }, provider);
+            return state.plan_events(read.files, NewEvents { path, events: parsed.events }, view);
         }
     }
     let events: Vec<NewEvents> = read
@@ -587,7 +662,7 @@ fn plan(reader: &FileReader<'_>, state: &State, read: Read) -> Result<Plan, Aren
             Content::Table(_) => None,
         })
         .collect();
-    state.plan(read.files, read.draft, events, provider)
+    state.plan(read.files, read.draft, events, view)
 }
 
 /// What a state shows: a function of it.
@@ -602,7 +677,10 @@ fn loaded(settings: &Settings, state: &State, generation: u64, suffixes: Arc<Suf
         files: summaries.collect(),
         digest: state.table.tally.digest,
         issues: Arc::new(state.issues()),
-        snapshot: Arc::new(Snapshot::of_table(generation, suffixes, settings.bind_check, state.table.clone())),
+        snapshot: Arc::new(
+            Snapshot::of_table(generation, suffixes, settings.bind_check, state.table.clone())
+                .with_schedule(Schedule::of(&state.events.waiting)),
+        ),
         loaded_at: now,
     }
 }

@@ -345,10 +345,6 @@ const BAD: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "version = 1\n[registry]\nsnapshot = \"/x\"\n",
-        &["t.toml:3:12: registry.snapshot = \"/x\": is not in this release; expected \"\""],
-    ),
-    (
         "version = 1\n[dns]\nresolve-timeout-milliseconds = 100\n",
         &[
             "t.toml:3:32: dns.resolve-timeout-milliseconds = \"100\": is shorter than dns.upstream-timeout-milliseconds; expected at least as long",

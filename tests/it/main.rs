@@ -20,6 +20,7 @@ mod peers;
 mod properties;
 mod ranges;
 mod registry;
+mod registry_admission;
 mod registry_reload;
 mod registry_saved;
 mod scenarios;

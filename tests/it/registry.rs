@@ -279,7 +279,7 @@ fn a_worse_state_is_refused_and_the_last_good_one_stays() {
 
     write(&dir, "a.csv", &format!("{HEADER}{}", row("d1.cn", "self")));
     let reason = refused(store.reload(now(), Shrink::Refuse));
-    assert!(reason.contains("19 of 20 rows would go (95 %"), "{reason}");
+    assert!(reason.contains("19 of 20 filed names would be blocked (95 %"), "{reason}");
     assert_eq!(store.health(), [reason]);
     assert_eq!(store.loaded().expect("the old state").snapshot.len(), 20);
     assert_eq!(published(store.reload(now(), Shrink::Accept)).generation(), 2);

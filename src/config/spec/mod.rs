@@ -95,7 +95,7 @@ impl Default for ProviderSpec {
 pub struct RegistrySpec {
     /// Files or directories: *.csv, *.jsonl, *.toml, each also .gz or .zst; *.changes.jsonl are events.
     pub paths: Vec<String>,
-    /// Compiled copy for fast start; not in this release, must be "".
+    /// File in which the server keeps a compiled copy to start from; "" for none.
     pub snapshot: String,
     /// Seconds between two looks at the files, beside the watch.
     #[schemars(range(min = 1, max = 315_360_000))]
