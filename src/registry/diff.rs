@@ -1,6 +1,6 @@
 //! What a new snapshot changes: who comes, who goes, whose verdicts may turn.
 
-use super::snapshot::Table;
+use super::table::Table;
 use super::{Filing, FilingId, Snapshot};
 use crate::model::{Day, DomainName, Facts, Status};
 

@@ -1,22 +1,20 @@
 //! What is remembered of each file, and how a changed one is read: only blocks that were not there before are parsed.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hashbrown::HashMap;
-
 use super::Settings;
-use super::arena::{Arena, ArenaBuilder, ArenaFull, Places, Rows};
+use super::arena::{Arena, ArenaBuilder, ArenaFull, Places};
 use super::block::{BlockReader, Findings, Reading};
+use super::collect::{Collector, Matching, Unused};
 use super::dictionary::Dictionary;
 use super::issue::{Issue, Severity};
-use super::parse::{FileError, ISSUES_MAX, ParsedChanges, ROWS_MAX, parse_changes, parse_toml};
+use super::parse::{FileError, ISSUES_MAX, ParsedChanges, parse_changes, parse_toml};
 use super::row::RowContext;
-use super::scan::{BlockHash, BlockKey, BlockRows, Header, Known, ScanError, ScannedPiece, read_header, scan};
+use super::scan::{BlockHash, BlockKey, Header, ScanError, read_header, scan};
 use super::source::{self, Format, Stamp};
 use super::split::{Buffers, Cutter, Quoting};
 use crate::model::SuffixTable;
@@ -136,14 +134,14 @@ impl Draft {
         }
     }
 
-    fn file_number(&mut self, file: &Arc<str>) -> u32 {
+    pub(super) fn file_number(&mut self, file: &Arc<str>) -> u32 {
         match self.places.files.iter().position(|known| known == file) {
             Some(at) => u32::try_from(at).expect("files are fewer than FILES_MAX"),
             None => Arc::make_mut(&mut self.places).file_number(file),
         }
     }
 
-    fn number(&mut self, file: u32, first_line: u32) -> u32 {
+    pub(super) fn number(&mut self, file: u32, first_line: u32) -> u32 {
         match self.free.pop() {
             Some(number) => {
                 Arc::make_mut(&mut self.places).blocks[number as usize] = (file, first_line);
@@ -495,228 +493,4 @@ fn too_many_bad_lines(changes: &ChangesFile, allowed: usize) -> FileError {
 /// A finding of a block whose first line is `first_line`.
 pub fn at_line(issue: &Issue, first_line: u32) -> Issue {
     Issue { line: first_line + issue.line, ..issue.clone() }
-}
-
-//--- Collecting ------------------------------------------------------------------------------------------------------
-
-/// Takes scanned pieces over into the draft, in the order of the file.
-struct Collector<'a> {
-    draft: &'a mut Draft,
-    arena: &'a Arena,
-    old: Option<&'a TableFile>,
-    known: &'a Matching<'a>,
-    unused: Unused,
-    file: u32,
-    line: u32,
-    /// The known block behind the one that was met last.
-    next_known: usize,
-    /// Findings kept so far.
-    issues: usize,
-    table: TableFile,
-    differs: bool,
-    full: Option<ArenaFull>,
-}
-
-impl Collector<'_> {
-    fn collect(&mut self, mut piece: ScannedPiece) -> Result<(), ScanError> {
-        // Known blocks that are used up: the same text once more than before. Their rows are copied.
-        let mut copies: Vec<(usize, usize)> = Vec::new();
-        let mut new: Vec<(u32, u32)> = Vec::new();
-        let mut new_at: Vec<usize> = Vec::new();
-        for block in std::mem::take(&mut piece.blocks) {
-            let first_line = self.line;
-            self.line += block.lines;
-            let at = self.table.blocks.len();
-            if let BlockRows::At(begin) = block.rows {
-                let number = self.draft.number(self.file, first_line);
-                self.keep(number, block.found);
-                new.push((begin, number));
-                new_at.push(at);
-                self.push(KnownBlock { hash: block.hash, number, lines: block.lines, begin, end: 0 });
-                continue;
-            }
-            let BlockRows::Known(i) = block.rows else { continue };
-            let old_blocks = self.old.map_or(&[][..], |old| &old.blocks);
-            match self.unused.take(self.known, i, &block.hash) {
-                Some(i) => {
-                    self.draft.is_reordered |= i < self.next_known;
-                    self.next_known = i + 1;
-                    self.reuse(old_blocks[i], i == at, first_line);
-                }
-                None => {
-                    copies.push((at, i));
-                    let number = self.draft.number(self.file, first_line);
-                    let found = self.old.and_then(|old| old.findings.get(&old_blocks[i].number));
-                    if let Some(found) = found {
-                        self.table.findings.insert(number, found.clone());
-                    }
-                    self.push(KnownBlock { number, ..old_blocks[i] });
-                }
-            }
-        }
-        self.table.rows += piece.rows.len();
-        if self.table.rows > ROWS_MAX {
-            return Err(FileError::TooManyRows.into());
-        }
-        if !new.is_empty() {
-            self.differs = true;
-            self.draft.parsed_octets += piece.octets;
-        }
-        let packed = self.pack(&mut piece.rows, &new, &new_at);
-        let copied = packed.and_then(|()| copies.into_iter().try_for_each(|(at, i)| self.copy(at, i)));
-        copied.map_err(|full| {
-            self.full = Some(full);
-            FileError::TooManyRows.into()
-        })
-    }
-
-    fn push(&mut self, block: KnownBlock) {
-        self.table.blocks.push(block);
-    }
-
-    fn keep(&mut self, number: u32, mut found: Findings) {
-        let room = ISSUES_MAX.saturating_sub(self.issues);
-        found.issues.truncate(room);
-        self.issues += found.issues.len();
-        if found.bad_rows > 0 || !found.issues.is_empty() {
-            self.table.findings.insert(number, Arc::new(found));
-        }
-    }
-
-    fn reuse(&mut self, block: KnownBlock, stays: bool, first_line: u32) {
-        let place = (self.file, first_line);
-        let moves = self.draft.places.blocks[block.number as usize] != place;
-        self.differs |= !stays || moves;
-        if moves {
-            Arc::make_mut(&mut self.draft.places).blocks[block.number as usize] = place;
-        }
-        if let Some(found) = self.old.and_then(|old| old.findings.get(&block.number)) {
-            self.issues += found.issues.len();
-            self.table.findings.insert(block.number, found.clone());
-        }
-        self.push(block);
-    }
-
-    /// Packs the rows of new blocks, of which `new` says where each begins in `rows`, and tells the blocks their spans.
-    fn pack(&mut self, rows: &mut Rows, new: &[(u32, u32)], new_at: &[usize]) -> Result<(), ArenaFull> {
-        if new.is_empty() {
-            return Ok(());
-        }
-        let base = self.draft.builder.append(rows, new)?;
-        let whole = u32::try_from(rows.entries.len()).expect("a piece is below a chunk");
-        for (i, &at) in new_at.iter().enumerate() {
-            let end = new.get(i + 1).map_or(whole, |&(begin, _)| begin);
-            let block = &mut self.table.blocks[at];
-            block.begin += base;
-            block.end = base + end;
-            self.draft.added.push(*block);
-        }
-        Ok(())
-    }
-
-    fn copy(&mut self, at: usize, i: usize) -> Result<(), ArenaFull> {
-        let Some(old) = self.old.map(|old| old.blocks[i]) else { return Ok(()) };
-        let mut rows = Rows::default();
-        for position in self.arena.span(old.begin, old.end) {
-            rows.copy(self.arena, position, None);
-        }
-        self.differs = true;
-        self.table.rows += rows.len();
-        let number = self.table.blocks[at].number;
-        self.table.blocks[at].begin = 0;
-        self.pack(&mut rows, &[(0, number)], &[at])
-    }
-}
-
-/// A file's remembered blocks by hash.
-struct Matching<'a> {
-    blocks: &'a [KnownBlock],
-    first: HashMap<BlockHash, u32, BuildHasherDefault<FirstWord>>,
-    /// Per block the next one of the same hash, or its own number.
-    next: Vec<u32>,
-}
-
-impl<'a> Matching<'a> {
-    fn new(blocks: &'a [KnownBlock]) -> Self {
-        let mut first = HashMap::with_capacity_and_hasher(blocks.len(), BuildHasherDefault::default());
-        let mut next: Vec<u32> = (0..u32::try_from(blocks.len()).unwrap_or(u32::MAX)).collect();
-        for (i, block) in blocks.iter().enumerate().rev() {
-            let own = u32::try_from(i).unwrap_or(u32::MAX);
-            if let Some(later) = first.insert(block.hash, own) {
-                next[i] = later;
-            }
-        }
-        Self { blocks, first, next }
-    }
-}
-
-impl Known for Matching<'_> {
-    fn find(&self, hash: &BlockHash, expected: usize) -> Option<usize> {
-        if self.blocks.get(expected).is_some_and(|block| block.hash == *hash) {
-            return Some(expected);
-        }
-        self.first.get(hash).map(|&i| i as usize)
-    }
-}
-
-/// Which remembered blocks were not met again yet.
-struct Unused {
-    is_used: Vec<bool>,
-    /// Per first block of a hash, the first that may be unused.
-    head: Vec<u32>,
-}
-
-impl Unused {
-    fn new(known: &Matching<'_>) -> Self {
-        let count = known.next.len();
-        Self { is_used: vec![false; count], head: (0..u32::try_from(count).unwrap_or(u32::MAX)).collect() }
-    }
-
-    /// Block `i`, which has this hash, or another one that has it, that was not met yet.
-    fn take(&mut self, known: &Matching<'_>, i: usize, hash: &BlockHash) -> Option<usize> {
-        if !self.is_used[i] {
-            self.is_used[i] = true;
-            return Some(i);
-        }
-        let first = *known.first.get(hash)? as usize;
-        loop {
-            let head = self.head[first] as usize;
-            if !self.is_used[head] {
-                self.is_used[head] = true;
-                return Some(head);
-            }
-            if known.next[head] as usize == head {
-                return None;
-            }
-            self.head[first] = known.next[head];
-        }
-    }
-
-    fn blocks<'a>(&'a self, blocks: &'a [KnownBlock]) -> impl Iterator<Item = KnownBlock> + 'a {
-        blocks.iter().zip(&self.is_used).filter(|(_, is_used)| !**is_used).map(|(block, _)| *block)
-    }
-}
-
-/// Block hashes are hashes already.
-#[derive(Default)]
-struct FirstWord(u64);
-
-impl Hasher for FirstWord {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, octets: &[u8]) {
-        for chunk in octets.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = self.0.rotate_left(32) ^ word;
-    }
-
-    fn write_usize(&mut self, _: usize) {}
 }

@@ -1,14 +1,20 @@
-//! The filing registry: formats → filings and issues → index → snapshot → diff → admission → store, with reload.
+//! The filing registry: files → blocks → rows → index → snapshot → diff → admission → store, with reload.
 //!
-//! Only `source`, `store`, `reload` touch files or the clock; the rest are functions of their arguments. A published
-//! snapshot never changes. Names match exactly. Nothing here decides a verdict.
+//! ```text
+//! source ─▶ split ─▶ scan ─▶ block (quick │ row) ─▶ arena ─▶ work (merge, event) ─▶ table ─▶ snapshot
+//!                     └ blocks that were there are not parsed      └ overlay in front of the base, folded by tidy
+//! ```
+//!
+//! Only `source`, `files`, `saved`, `store`, `reload` touch files or the clock; the rest are functions of their
+//! arguments. A published snapshot never changes. Names match exactly. Nothing here decides a verdict.
 //!
 //! Limits: `source::{FILE_OCTETS_MAX, TEXT_OCTETS_MAX, FILES_MAX}`, `parse::{ROW_OCTETS_MAX, ROWS_MAX, ISSUES_MAX}`,
-//! `row::CELL_OCTETS_MAX`, and the settings' shares.
+//! `row::CELL_OCTETS_MAX`, `arena::{CHUNK_OCTETS_MAX, CHUNKS_MAX}`, `dictionary::TEXTS_MAX`, and the settings' shares.
 
 pub mod arena;
 pub mod block;
 pub mod code;
+mod collect;
 pub mod counters;
 pub mod dictionary;
 pub mod diff;
@@ -21,6 +27,8 @@ pub mod filing;
 pub mod index;
 pub mod issue;
 pub mod lint;
+pub mod load;
+pub mod loaded;
 pub mod memory;
 pub mod merge;
 pub mod parse;
@@ -37,11 +45,14 @@ pub mod source;
 pub mod split;
 pub mod state;
 pub mod store;
+pub mod table;
 pub mod tidy;
+mod work;
 
 pub use counters::Counters;
 pub use filing::Filing;
 pub use issue::{Issue, Severity};
+pub use load::{load_paths, load_text};
 pub use settings::Settings;
 pub use snapshot::{FilingId, Snapshot};
-pub use store::{FileSummary, LoadError, Loaded, ReloadOutcome, Shrink, Store, load_paths, load_text};
+pub use store::{FileSummary, LoadError, Loaded, Preview, ReloadOutcome, Shrink, Store};

@@ -4,67 +4,23 @@
 //! more than the set share refuses the reload, and the reasons stay in [`Store::health`] until a reload succeeds.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use siphasher::sip::SipHasher13;
-use thiserror::Error;
 
-use super::arena::ArenaFull;
 use super::counters::Counters;
 use super::diff::Diff;
-use super::files::{Content, Draft, FileChange, FileReader, FileState, Look, Text, format_of};
-use super::issue::{Issue, Severity};
-use super::parse::ParsedChanges;
+use super::files::{Content, FileReader, FileState, Look};
+use super::load::{Suffixes, loaded, one, plan, read_files};
+pub use super::loaded::{FileSummary, LoadError, Loaded, count_by_rule};
 use super::saved::{self, Circumstances, SavedError};
-use super::snapshot::Schedule;
-use super::source::{self, Stamp};
-use super::state::{NewEvents, Plan, State, Viewpoint};
+use super::source;
+use super::state::{Plan, State};
 use super::{Settings, Snapshot};
 use crate::model::{Day, SuffixTable};
-
-/// Why no registry could be loaded, or why a reload was refused; one line a cause.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub struct LoadError {
-    /// Each names the file and what is wrong.
-    pub reasons: Vec<String>,
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reasons.join("; "))
-    }
-}
-
-/// One file as it was loaded.
-#[derive(Clone, Debug)]
-pub struct FileSummary {
-    /// The path.
-    pub path: PathBuf,
-    /// Octets on disk.
-    pub octets: u64,
-    /// Rows or events that count.
-    pub rows: usize,
-    /// Rows that do not.
-    pub bad_rows: usize,
-}
-
-/// A loaded state with its findings.
-pub struct Loaded {
-    /// The state.
-    pub snapshot: Arc<Snapshot>,
-    /// Findings of parsing, merging and events; lint is apart.
-    pub issues: Arc<Vec<Issue>>,
-    /// Files read.
-    pub files: Vec<FileSummary>,
-    /// Over what verdicts read of every row: nodes with equal digests judge alike.
-    pub digest: u64,
-    /// When it was loaded.
-    pub loaded_at: SystemTime,
-}
 
 /// Whether a loss of rows is accepted this once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -506,196 +462,6 @@ impl Store {
             plan.table.len()
         )))
     }
-}
-
-/// Loads `settings.paths` once, generation 1: for commands and tests.
-pub fn load_paths(settings: &Settings, now: SystemTime) -> Result<Arc<Loaded>, LoadError> {
-    let store = Store::new(settings.clone());
-    match store.reload(now, Shrink::Refuse) {
-        ReloadOutcome::Refused(error) => Err(error),
-        ReloadOutcome::Published(..) | ReloadOutcome::Unchanged => {
-            store.loaded().ok_or_else(|| LoadError { reasons: vec!["nothing was loaded".to_owned()] })
-        }
-    }
-}
-
-/// Loads one text as if it were the file `name`, generation 1: for tests and tools.
-pub fn load_text(
-    settings: &Settings,
-    suffixes: Arc<SuffixTable>,
-    name: &str,
-    octets: Vec<u8>,
-    now: SystemTime,
-) -> Result<Loaded, LoadError> {
-    let refuse = |message: String| one(format!("{name}: {message}"));
-    let mut state = State::default();
-    let dictionary = state.table.dictionary.clone();
-    let reader = FileReader {
-        settings,
-        suffixes: &suffixes,
-        dictionary: &dictionary,
-        key: state.key,
-        year: Day::at(now).year(),
-        now,
-        arena: &state.table.arena,
-    };
-    let mut draft = Draft::new(&state.table.arena, &state.table.places, &[]);
-    let format = format_of(name).map_err(refuse)?;
-    let stamp = Stamp { octets: octets.len() as u64, ..Stamp::default() };
-    let text = source::text_reader(name, Box::new(std::io::Cursor::new(octets)), settings.encoding)
-        .map_err(|error| refuse(error.to_string()))?;
-    let text = Text { name: name.into(), reader: text, stamp };
-    let change = reader.read_text(format, text, None, &mut draft).map_err(|error| refuse(error.to_string()))?;
-    let (FileChange::Appended(file, _) | FileChange::Replaced(file)) = change else {
-        return Err(refuse("says nothing".to_owned()));
-    };
-    let read = Read {
-        files: BTreeMap::from([(PathBuf::from(name), Arc::new(file))]),
-        draft,
-        appended: Vec::new(),
-        replaced: true,
-        differs: true,
-    };
-    let plan = plan(&reader, &state, read).map_err(|full| refuse(full.to_string()))?;
-    state.commit(plan);
-    Ok(loaded(settings, &state, 1, suffixes, now))
-}
-
-/// A table of suffixes with the hash of its list.
-struct Suffixes(Arc<SuffixTable>, u64);
-
-impl std::ops::Deref for Suffixes {
-    type Target = SuffixTable;
-
-    fn deref(&self) -> &SuffixTable {
-        &self.0
-    }
-}
-
-/// What a look at all files found.
-struct Read {
-    files: BTreeMap<PathBuf, Arc<FileState>>,
-    draft: Draft,
-    /// Changes files that only grew, with what is new.
-    appended: Vec<(PathBuf, ParsedChanges)>,
-    /// True when anything but growth of changes files happened.
-    replaced: bool,
-    differs: bool,
-}
-
-fn read_files(
-    reader: &FileReader<'_>,
-    state: &State,
-    old_files: &BTreeMap<PathBuf, Arc<FileState>>,
-    paths: &[PathBuf],
-    look: Look,
-) -> Result<Read, LoadError> {
-    let mut draft = Draft::new(&state.table.arena, &state.table.places, &state.free);
-    let mut res = BTreeMap::new();
-    let (mut appended, mut reasons) = (Vec::new(), Vec::new());
-    let mut replaced = false;
-    for path in paths {
-        let old = old_files.get(path);
-        let file = match reader.read(path, old.map(|old| &**old), look, &mut draft) {
-            Ok(FileChange::None(None)) => {
-                res.extend(old.map(|old| (path.clone(), old.clone())));
-                continue;
-            }
-            Ok(FileChange::None(Some(file))) => file,
-            Ok(FileChange::Replaced(file)) => {
-                replaced = true;
-                file
-            }
-            Ok(FileChange::Appended(file, parsed)) => {
-                appended.push((path.clone(), parsed));
-                file
-            }
-            Err(message) => {
-                reasons.push(format!("{}: {message}", path.display()));
-                continue;
-            }
-        };
-        res.insert(path.clone(), Arc::new(file));
-    }
-    if !reasons.is_empty() {
-        return Err(LoadError { reasons });
-    }
-    // Files that are gone, or that were all read anew, take their rows with them.
-    for (path, file) in
-        state.files.iter().filter(|(path, _)| !res.contains_key(*path) || !old_files.contains_key(*path))
-    {
-        replaced |= !res.contains_key(path);
-        if let Content::Table(table) = &file.content {
-            draft.free.extend(table.blocks.iter().map(|block| block.number));
-            draft.removed.extend_from_slice(&table.blocks);
-        }
-    }
-    // An event whose time has come may stand before others: all are applied anew.
-    replaced |= state.events.next_due().is_some_and(|due| due <= reader.now);
-    let differs = replaced || !appended.is_empty();
-    Ok(Read { files: res, draft, appended, replaced, differs })
-}
-
-/// Plans what would be published.
-fn plan(reader: &FileReader<'_>, state: &State, read: Read) -> Result<Plan, ArenaFull> {
-    let view = Viewpoint { provider: &reader.settings.provider, now: reader.now };
-    let changes = |file: &FileState| matches!(&file.content, Content::Changes(changes) if changes.events > 0);
-    let last_changes = read.files.iter().rev().find(|(_, file)| changes(file)).map(|(path, _)| path.clone());
-    if !read.replaced
-        && read.appended.len() == 1
-        && let Some((path, parsed)) = read.appended.into_iter().next()
-    {
-        // Events behind all others apply on top of what they did.
-        let is_last = last_changes.is_none_or(|last| last == path);
-        if is_last {
-            return state.plan_events(read.files, NewEvents { path, events: parsed.events }, view);
-        }
-    }
-    let events: Vec<NewEvents> = read
-        .files
-        .iter()
-        .filter_map(|(path, file)| match &file.content {
-            Content::Changes(changes) => {
-                let name = path.to_string_lossy().into();
-                Some(NewEvents { path: path.clone(), events: reader.events(changes, &name) })
-            }
-            Content::Table(_) => None,
-        })
-        .collect();
-    state.plan(read.files, read.draft, events, view)
-}
-
-/// What a state shows: a function of it.
-fn loaded(settings: &Settings, state: &State, generation: u64, suffixes: Arc<SuffixTable>, now: SystemTime) -> Loaded {
-    let summaries = state.files.iter().map(|(path, file)| FileSummary {
-        path: path.clone(),
-        octets: file.stamp.octets,
-        rows: file.rows(),
-        bad_rows: file.bad_rows(),
-    });
-    Loaded {
-        files: summaries.collect(),
-        digest: state.table.tally.digest,
-        issues: Arc::new(state.issues()),
-        snapshot: Arc::new(
-            Snapshot::of_table(generation, suffixes, settings.bind_check, state.table.clone())
-                .with_schedule(Schedule::of(&state.events.waiting)),
-        ),
-        loaded_at: now,
-    }
-}
-
-fn one(reason: String) -> LoadError {
-    LoadError { reasons: vec![reason] }
-}
-
-/// Counts findings by rule, errors and warnings apart from notes.
-pub fn count_by_rule(issues: &[Issue]) -> BTreeMap<&'static str, u64> {
-    let mut res = BTreeMap::new();
-    for issue in issues.iter().filter(|issue| issue.severity != Severity::Info) {
-        *res.entry(issue.rule).or_default() += 1;
-    }
-    res
 }
 
 /// Tells contents apart; collisions would only delay a reload, nobody gains by one.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::arena::{Arena, ArenaBuilder, ArenaFull, Rows, split};
 use super::files::{Content, FileState, KnownBlock};
 use super::index::Slots;
-use super::snapshot::{Recount, Table};
 use super::state::State;
+use super::table::{Recount, Table};
 use crate::model::NameRef;
 
 /// The overlay goes into a new base above this share of the rows (one in so many).

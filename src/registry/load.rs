@@ -1,0 +1,203 @@
+//! From files to a plan: what a look at all of them finds, and what of it would be published.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::arena::ArenaFull;
+use super::files::{Content, Draft, FileChange, FileReader, FileState, Look, Text, format_of};
+use super::parse::ParsedChanges;
+use super::snapshot::Schedule;
+use super::source::{self, Stamp};
+use super::state::{NewEvents, Plan, State, Viewpoint};
+use super::store::{FileSummary, LoadError, Loaded, ReloadOutcome, Shrink, Store};
+use super::{Settings, Snapshot};
+use crate::model::{Day, SuffixTable};
+
+/// Loads `settings.paths` once, generation 1: for commands and tests.
+pub fn load_paths(settings: &Settings, now: SystemTime) -> Result<Arc<Loaded>, LoadError> {
+    let store = Store::new(settings.clone());
+    match store.reload(now, Shrink::Refuse) {
+        ReloadOutcome::Refused(error) => Err(error),
+        ReloadOutcome::Published(..) | ReloadOutcome::Unchanged => {
+            store.loaded().ok_or_else(|| LoadError { reasons: vec!["nothing was loaded".to_owned()] })
+        }
+    }
+}
+
+/// Loads one text as if it were the file `name`, generation 1: for tests and tools.
+pub fn load_text(
+    settings: &Settings,
+    suffixes: Arc<SuffixTable>,
+    name: &str,
+    octets: Vec<u8>,
+    now: SystemTime,
+) -> Result<Loaded, LoadError> {
+    let refuse = |message: String| one(format!("{name}: {message}"));
+    let mut state = State::default();
+    let dictionary = state.table.dictionary.clone();
+    let reader = FileReader {
+        settings,
+        suffixes: &suffixes,
+        dictionary: &dictionary,
+        key: state.key,
+        year: Day::at(now).year(),
+        now,
+        arena: &state.table.arena,
+    };
+    let mut draft = Draft::new(&state.table.arena, &state.table.places, &[]);
+    let format = format_of(name).map_err(refuse)?;
+    let stamp = Stamp { octets: octets.len() as u64, ..Stamp::default() };
+    let text = source::text_reader(name, Box::new(std::io::Cursor::new(octets)), settings.encoding)
+        .map_err(|error| refuse(error.to_string()))?;
+    let text = Text { name: name.into(), reader: text, stamp };
+    let change = reader.read_text(format, text, None, &mut draft).map_err(|error| refuse(error.to_string()))?;
+    let (FileChange::Appended(file, _) | FileChange::Replaced(file)) = change else {
+        return Err(refuse("says nothing".to_owned()));
+    };
+    let read = Read {
+        files: BTreeMap::from([(PathBuf::from(name), Arc::new(file))]),
+        draft,
+        appended: Vec::new(),
+        replaced: true,
+        differs: true,
+    };
+    let plan = plan(&reader, &state, read).map_err(|full| refuse(full.to_string()))?;
+    state.commit(plan);
+    Ok(loaded(settings, &state, 1, suffixes, now))
+}
+
+/// A table of suffixes with the hash of its list.
+pub(super) struct Suffixes(pub Arc<SuffixTable>, pub u64);
+
+impl std::ops::Deref for Suffixes {
+    type Target = SuffixTable;
+
+    fn deref(&self) -> &SuffixTable {
+        &self.0
+    }
+}
+
+/// What a look at all files found.
+pub(super) struct Read {
+    pub files: BTreeMap<PathBuf, Arc<FileState>>,
+    pub draft: Draft,
+    /// Changes files that only grew, with what is new.
+    pub appended: Vec<(PathBuf, ParsedChanges)>,
+    /// True when anything but growth of changes files happened.
+    pub replaced: bool,
+    pub differs: bool,
+}
+
+pub(super) fn read_files(
+    reader: &FileReader<'_>,
+    state: &State,
+    old_files: &BTreeMap<PathBuf, Arc<FileState>>,
+    paths: &[PathBuf],
+    look: Look,
+) -> Result<Read, LoadError> {
+    let mut draft = Draft::new(&state.table.arena, &state.table.places, &state.free);
+    let mut res = BTreeMap::new();
+    let (mut appended, mut reasons) = (Vec::new(), Vec::new());
+    let mut replaced = false;
+    for path in paths {
+        let old = old_files.get(path);
+        let file = match reader.read(path, old.map(|old| &**old), look, &mut draft) {
+            Ok(FileChange::None(None)) => {
+                res.extend(old.map(|old| (path.clone(), old.clone())));
+                continue;
+            }
+            Ok(FileChange::None(Some(file))) => file,
+            Ok(FileChange::Replaced(file)) => {
+                replaced = true;
+                file
+            }
+            Ok(FileChange::Appended(file, parsed)) => {
+                appended.push((path.clone(), parsed));
+                file
+            }
+            Err(message) => {
+                reasons.push(format!("{}: {message}", path.display()));
+                continue;
+            }
+        };
+        res.insert(path.clone(), Arc::new(file));
+    }
+    if !reasons.is_empty() {
+        return Err(LoadError { reasons });
+    }
+    // Files that are gone, or that were all read anew, take their rows with them.
+    for (path, file) in
+        state.files.iter().filter(|(path, _)| !res.contains_key(*path) || !old_files.contains_key(*path))
+    {
+        replaced |= !res.contains_key(path);
+        if let Content::Table(table) = &file.content {
+            draft.free.extend(table.blocks.iter().map(|block| block.number));
+            draft.removed.extend_from_slice(&table.blocks);
+        }
+    }
+    // An event whose time has come may stand before others: all are applied anew.
+    replaced |= state.events.next_due().is_some_and(|due| due <= reader.now);
+    let differs = replaced || !appended.is_empty();
+    Ok(Read { files: res, draft, appended, replaced, differs })
+}
+
+/// Plans what would be published.
+pub(super) fn plan(reader: &FileReader<'_>, state: &State, read: Read) -> Result<Plan, ArenaFull> {
+    let view = Viewpoint { provider: &reader.settings.provider, now: reader.now };
+    let changes = |file: &FileState| matches!(&file.content, Content::Changes(changes) if changes.events > 0);
+    let last_changes = read.files.iter().rev().find(|(_, file)| changes(file)).map(|(path, _)| path.clone());
+    if !read.replaced
+        && read.appended.len() == 1
+        && let Some((path, parsed)) = read.appended.into_iter().next()
+    {
+        // Events behind all others apply on top of what they did.
+        let is_last = last_changes.is_none_or(|last| last == path);
+        if is_last {
+            return state.plan_events(read.files, NewEvents { path, events: parsed.events }, view);
+        }
+    }
+    let events: Vec<NewEvents> = read
+        .files
+        .iter()
+        .filter_map(|(path, file)| match &file.content {
+            Content::Changes(changes) => {
+                let name = path.to_string_lossy().into();
+                Some(NewEvents { path: path.clone(), events: reader.events(changes, &name) })
+            }
+            Content::Table(_) => None,
+        })
+        .collect();
+    state.plan(read.files, read.draft, events, view)
+}
+
+/// What a state shows: a function of it.
+pub(super) fn loaded(
+    settings: &Settings,
+    state: &State,
+    generation: u64,
+    suffixes: Arc<SuffixTable>,
+    now: SystemTime,
+) -> Loaded {
+    let summaries = state.files.iter().map(|(path, file)| FileSummary {
+        path: path.clone(),
+        octets: file.stamp.octets,
+        rows: file.rows(),
+        bad_rows: file.bad_rows(),
+    });
+    Loaded {
+        files: summaries.collect(),
+        digest: state.table.tally.digest,
+        issues: Arc::new(state.issues()),
+        snapshot: Arc::new(
+            Snapshot::of_table(generation, suffixes, settings.bind_check, state.table.clone())
+                .with_schedule(Schedule::of(&state.events.waiting)),
+        ),
+        loaded_at: now,
+    }
+}
+
+pub(super) fn one(reason: String) -> LoadError {
+    LoadError { reasons: vec![reason] }
+}

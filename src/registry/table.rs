@@ -1,0 +1,256 @@
+//! The rows of one moment with their look-up tables, and figures over them that are kept while rows come and go.
+//!
+//! A small overlay table in front of the base says what changed since the base was built: names that lead elsewhere and
+//! names that are gone. Both hash under one key, so a look-up hashes once.
+
+use std::sync::Arc;
+
+use super::Filing;
+use super::arena::{Arena, Places};
+use super::dictionary::Dictionary;
+use super::entry::Entry;
+use super::index::{NameKey, Slots};
+use crate::model::NameRef;
+
+/// Names looked up together; enough to keep the memory busy, few enough for the first-level cache.
+pub const BATCH: usize = 32;
+
+/// The rows with their look-up tables.
+#[derive(Clone)]
+pub struct Table {
+    /// Names to positions as of the last rebuild.
+    pub base: Arc<Slots>,
+    /// What differs since.
+    pub overlay: Arc<Slots>,
+    /// What positions lead to.
+    pub arena: Arena,
+    /// Texts that rows share.
+    pub dictionary: Arc<Dictionary>,
+    /// Files and lines of blocks.
+    pub places: Arc<Places>,
+    /// Of both tables.
+    pub key: NameKey,
+    /// Of the rows that count.
+    pub tally: Tally,
+}
+
+/// Figures over rows that can be kept while rows come and go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Rows in each state, in the order of [`Status::ALL`].
+    pub by_status: [usize; 5],
+    /// Sum over what verdicts read of each row: nodes with equal sums judge alike.
+    pub digest: u64,
+}
+
+impl Tally {
+    /// Counts a row.
+    pub fn add(&mut self, entry: Entry<'_>) {
+        self.by_status[entry.facts().status as usize] += 1;
+        self.digest = self.digest.wrapping_add(entry.digest());
+    }
+
+    /// Takes a row out again.
+    pub fn take(&mut self, entry: Entry<'_>) {
+        self.by_status[entry.facts().status as usize] -= 1;
+        self.digest = self.digest.wrapping_sub(entry.digest());
+    }
+}
+
+/// Octets a table takes, by section.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Octets {
+    /// Slots of base and overlay.
+    pub slots: usize,
+    /// Names with flags and dates.
+    pub entries: usize,
+    /// Cold records.
+    pub records: usize,
+    /// Shared texts.
+    pub texts: usize,
+    /// Blocks with their files and lines.
+    pub blocks: usize,
+}
+
+impl Octets {
+    /// What verdicts read.
+    pub fn of_verdicts(self) -> usize {
+        self.slots + self.entries
+    }
+
+    /// All of it.
+    pub fn total(self) -> usize {
+        self.slots + self.entries + self.records + self.texts + self.blocks
+    }
+}
+
+impl Table {
+    /// No rows.
+    pub fn empty() -> Self {
+        Self {
+            base: Arc::new(Slots::with_room(0)),
+            overlay: Arc::new(Slots::with_room(0)),
+            arena: Arena::default(),
+            dictionary: Arc::default(),
+            places: Arc::default(),
+            key: NameKey::random(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The same with every entry of `arena`, which has at most `rows`; of entries with one name the last counts.
+    pub(super) fn of_arena(self, arena: Arena, rows: usize) -> Self {
+        let mut repeated = Vec::new();
+        let mut base = Recount::index(&arena, self.key, rows, arena.positions(), |_, at| repeated.push(at));
+        for at in repeated {
+            base.lead(&arena, arena.entry(at).name(), at);
+        }
+        let (slots, tally) = base.finish();
+        Self { base: Arc::new(slots), arena, tally, ..self }
+    }
+
+    /// The overlay with these names leading to these positions.
+    pub fn overlaid(&self, arena: &Arena, targets: &[(Box<[u8]>, u32)]) -> Slots {
+        let mut res =
+            self.overlay.with_more_room(targets.len(), |position| self.key.hash(arena.entry(position).name()));
+        for (name, position) in targets {
+            let name = NameRef::from_canonical_wire(name);
+            let hash = self.key.hash(name);
+            if let Some(before) = res.insert(hash, *position, |known| arena.is_named(known, name)) {
+                res.redirect(hash, before, *position);
+            }
+        }
+        res
+    }
+
+    /// The position of exactly `name`. Cost: one hash, usually one slot and one entry; no allocation, no lock.
+    pub fn find(&self, name: NameRef<'_>) -> Option<u32> {
+        self.find_hashed(self.key.hash(name), name)
+    }
+
+    /// As [`Table::find`], for a name whose hash is known.
+    pub fn find_hashed(&self, hash: u64, name: NameRef<'_>) -> Option<u32> {
+        let is_wanted = |position: u32| self.arena.is_named(position, name);
+        if !self.overlay.is_empty()
+            && let Some(position) = self.overlay.find(hash, is_wanted)
+        {
+            return (!self.arena.entry(position).is_tombstone()).then_some(position);
+        }
+        self.base.find(hash, is_wanted)
+    }
+
+    /// Positions of the rows that count, ascending: rows of a block together, blocks as they were read.
+    pub fn positions(&self) -> Vec<u32> {
+        let overlaid: std::collections::HashSet<u32> = self
+            .overlay
+            .positions()
+            .filter_map(|position| {
+                let name = self.arena.entry(position).name();
+                self.base.find(self.key.hash(name), |known| self.arena.is_named(known, name))
+            })
+            .collect();
+        let of_overlay = self.overlay.positions().filter(|&position| !self.arena.entry(position).is_tombstone());
+        let of_base = self.base.positions().filter(|position| overlaid.is_empty() || !overlaid.contains(position));
+        let mut res = Vec::with_capacity(self.len());
+        res.extend(of_base);
+        res.extend(of_overlay);
+        res.sort_unstable();
+        res
+    }
+
+    /// How many rows count.
+    pub fn len(&self) -> usize {
+        self.tally.by_status.iter().sum()
+    }
+
+    /// True without rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The whole row at a position.
+    pub fn filing(&self, position: u32) -> Filing {
+        self.arena.filing(position, &self.dictionary, &self.places)
+    }
+
+    /// Octets it takes.
+    pub fn octets(&self) -> Octets {
+        let [entries, records, blocks] = self.arena.octets();
+        Octets {
+            slots: self.base.octets().len() + self.overlay.octets().len(),
+            entries,
+            records,
+            texts: self.dictionary.octets(),
+            blocks: blocks + 8 * self.places.blocks.len(),
+        }
+    }
+}
+
+/// A look-up table in the making, with the rows it leads to counted by status.
+pub struct Recount {
+    slots: Slots,
+    key: NameKey,
+    tally: Tally,
+}
+
+impl Recount {
+    /// Indexes the entries at `positions`, at most `rows`. Of entries with one name the first is found; `repeated` is
+    /// called with it and each later one.
+    pub fn index(
+        arena: &Arena,
+        key: NameKey,
+        rows: usize,
+        mut positions: impl Iterator<Item = u32>,
+        mut repeated: impl FnMut(u32, u32),
+    ) -> Self {
+        let mut res = Self { slots: Slots::with_room(rows), key, tally: Tally::default() };
+        let mut pending: Vec<(u64, u32)> = Vec::with_capacity(BATCH);
+        loop {
+            pending.clear();
+            pending.extend(positions.by_ref().take(BATCH).map(|at| (key.hash(arena.entry(at).name()), at)));
+            if pending.is_empty() {
+                return res;
+            }
+            // Reading all the slots first lets the memory fetch them side by side.
+            std::hint::black_box(pending.iter().fold(0, |sum, &(hash, _)| sum ^ res.slots.touch(hash)));
+            for &(hash, at) in &pending {
+                let entry = arena.entry(at);
+                match res.slots.insert(hash, at, |known| arena.is_named(known, entry.name())) {
+                    Some(before) => repeated(before, at),
+                    None => res.tally.add(entry),
+                }
+            }
+        }
+    }
+
+    /// The position of exactly `name`.
+    pub fn find(&self, arena: &Arena, name: NameRef<'_>) -> Option<u32> {
+        self.slots.find(self.key.hash(name), |position| arena.is_named(position, name))
+    }
+
+    /// Lets `name`, which leads to `before`, lead to `now`.
+    pub fn redirect(&mut self, arena: &Arena, name: NameRef<'_>, before: u32, now: u32) {
+        self.slots.redirect(self.key.hash(name), before, now);
+        self.tally.take(arena.entry(before));
+        self.tally.add(arena.entry(now));
+    }
+
+    /// Lets `name` lead to `position`, wherever it led before.
+    pub fn lead(&mut self, arena: &Arena, name: NameRef<'_>, position: u32) {
+        match self.find(arena, name) {
+            Some(before) => self.redirect(arena, name, before, position),
+            None => {
+                if !self.slots.has_room(1) {
+                    self.slots = self.slots.with_more_room(1, |at| self.key.hash(arena.entry(at).name()));
+                }
+                self.slots.insert(self.key.hash(name), position, |_| false);
+                self.tally.add(arena.entry(position));
+            }
+        }
+    }
+
+    /// The table and the figures over its rows.
+    pub fn finish(self) -> (Slots, Tally) {
+        (self.slots, self.tally)
+    }
+}
