@@ -17,6 +17,7 @@ use super::files::{Content, FileReader, FileState, Look};
 use super::load::{Suffixes, loaded, one, plan, read_files};
 pub use super::loaded::{FileSummary, LoadError, Loaded, count_by_rule};
 use super::saved::{self, Circumstances, SavedError};
+use super::snapshot::Schedule;
 use super::source;
 use super::state::{Plan, State};
 use super::{Settings, Snapshot};
@@ -238,7 +239,8 @@ impl Store {
             let table = inner.state.table.clone();
             let old = &before.snapshot;
             let snapshot =
-                Snapshot::of_table(old.generation() + 1, old.shared_suffixes(), self.settings.bind_check, table);
+                Snapshot::of_table(old.generation() + 1, old.shared_suffixes(), self.settings.bind_check, table)
+                    .with_schedule(Schedule::of(&inner.state.events.waiting));
             let loaded = Arc::new(Loaded {
                 snapshot: Arc::new(snapshot),
                 issues: before.issues.clone(),

@@ -37,7 +37,7 @@ pub struct Table {
 /// Figures over rows that can be kept while rows come and go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Rows in each state, in the order of [`Status::ALL`].
+    /// Rows in each state, in the order of [`crate::model::Status::ALL`].
     pub by_status: [usize; 5],
     /// Sum over what verdicts read of each row: nodes with equal sums judge alike.
     pub digest: u64,

@@ -110,6 +110,8 @@ fn an_event_waits_for_its_time() {
     assert_eq!(state.snapshot.next_change(name("d1.cn").as_ref(), now(), false), Some(later.begins_at()));
     assert_eq!(state.snapshot.next_change(name("d4.cn").as_ref(), now(), false), None);
     assert!(matches!(store.reload_changed(now()), ReloadOutcome::Unchanged));
+    let tidied = store.tidy_always().expect("a state");
+    assert_eq!(tidied.next_change(name("d1.cn").as_ref(), now(), false), Some(later.begins_at()));
 
     assert!(matches!(store.reload_changed(later.begins_at()), ReloadOutcome::Published(..)));
     assert!(!here(&loaded(&store).snapshot, "d1.cn"));
