@@ -109,10 +109,14 @@ impl Arena {
         self.entry(position).is_named(name)
     }
 
-    /// Reads the first octet of an entry, so that it is in the cache when it is compared.
-    pub fn touch(&self, position: u32) -> u64 {
+    /// Reads both ends of an entry whose name has so many octets, so that it is in the cache when it is compared.
+    pub fn touch(&self, position: u32, name_octets: usize) -> u64 {
+        /// Octets before most names.
+        const BEFORE_NAME: usize = 7;
         let (chunk, offset) = split(position);
-        u64::from(self.chunks[chunk].entries[offset])
+        let entries = &self.chunks[chunk].entries;
+        let last = (offset + BEFORE_NAME + name_octets - 1).min(entries.len() - 1);
+        u64::from(entries[offset]) ^ u64::from(entries[last])
     }
 
     /// The octets from the cold record of the entry at a position on.

@@ -112,6 +112,11 @@ impl Slots {
         self.slot(self.home(hash))
     }
 
+    /// The first position whose tag fits `hash`: most likely the one that is searched for.
+    pub fn likely(&self, hash: u64) -> Option<u32> {
+        self.find(hash, |_| true)
+    }
+
     /// Enters `position`, unless `is_same` accepts one that is there already, which is given back.
     ///
     /// The table must have room: the caller sized it for its rows.

@@ -146,19 +146,17 @@ impl Snapshot {
         found.clear();
         for domains in domains.chunks(BATCH) {
             let mut hashes = [0; BATCH];
-            let mut first = [0; BATCH];
             for (hash, domain) in hashes.iter_mut().zip(domains) {
                 *hash = self.table.key.hash(*domain);
             }
             // Reading the slots, then the entries they lead to, lets the memory fetch them side by side.
-            for (slot, &hash) in first.iter_mut().zip(&hashes[..domains.len()]) {
-                *slot = self.table.base.touch(hash);
-            }
-            let touched = first[..domains.len()].iter().zip(&hashes).fold(0, |sum, (&slot, &hash)| {
-                let is_likely = slot != 0 && slot >> 32 == hash >> 32;
-                if is_likely { sum ^ self.table.arena.touch(slot as u32) } else { sum }
+            let hashed = hashes.iter().zip(domains);
+            let slots = hashed.clone().fold(0, |sum, (&hash, _)| sum ^ self.table.base.touch(hash));
+            let entries = hashed.fold(slots, |sum, (&hash, domain)| match self.table.base.likely(hash) {
+                Some(position) => sum ^ self.table.arena.touch(position, domain.wire().len()),
+                None => sum,
             });
-            std::hint::black_box(touched);
+            std::hint::black_box(entries);
             found.extend(
                 domains.iter().zip(hashes).map(|(&name, hash)| self.table.find_hashed(hash, name).map(FilingId)),
             );
