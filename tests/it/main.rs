@@ -19,6 +19,7 @@ mod ops_files;
 mod peers;
 mod properties;
 mod ranges;
+mod readme;
 mod registry;
 mod registry_admission;
 mod registry_reload;
