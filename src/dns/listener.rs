@@ -279,6 +279,8 @@ async fn serve_tcp(gate: Arc<Gate>, listener: TcpListener, limits: Arc<Limits>, 
             limits.leave(peer.ip());
         });
     }
+    // Who comes now is refused at once and goes elsewhere, instead of waiting for nobody.
+    drop(listener);
     while connections.join_next().await.is_some() {}
 }
 

@@ -175,5 +175,7 @@ async fn accept(gate: Arc<Gate>, listener: TcpListener, limits: Arc<Limits>, mut
             connection::serve(gate, stream, peer, drain).await;
         });
     }
+    // Who comes now is refused at once and goes elsewhere, instead of waiting for nobody.
+    drop(listener);
     while connections.join_next().await.is_some() {}
 }

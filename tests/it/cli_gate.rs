@@ -130,3 +130,51 @@ fn a_missing_registry_ends_with_status_2_and_advice() {
     std::fs::remove_file(site.directory.path().join("rows.csv")).expect("removes");
     site.run(&["serve"]).expect(2, &["registry", "rows.csv", "policy.on-missing-registry"]);
 }
+
+impl Gate {
+    /// Sends a signal by name.
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs").success());
+    }
+
+    fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+}
+
+#[test]
+fn sighup_reloads_and_sigterm_drains() {
+    let site = Site::new("rows.csv", GOOD, &format!("{DNS}[admin]\nlisten = \"127.0.0.1:0\"\n"));
+    let gate = Gate::start(&site);
+    gate.addr("admin listens on ");
+    gate.signal("HUP");
+    gate.addr("reloaded on SIGHUP");
+    gate.signal("TERM");
+    assert_eq!(gate.end(), 0);
+}
+
+#[test]
+fn a_second_sigterm_does_not_wait_for_requests_in_work() {
+    // An origin that takes the request and never answers.
+    let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let fixed = origin.local_addr().expect("an address");
+    let more = format!("[http]\nlisten = [\"127.0.0.1:0\"]\nfixed = \"{fixed}\"\n");
+    let site = Site::new("rows.csv", GOOD, &more);
+    let mut gate = Gate::start(&site);
+    let addr = gate.addr("http listens on ");
+    let mut client = std::net::TcpStream::connect(addr).expect("connects");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a.cn\r\n\r\n").expect("writes");
+    let (mut asked, _) = origin.accept().expect("the request arrives");
+    asked.read_exact(&mut [0; 4]).expect("reads");
+    gate.signal("TERM");
+    // New connections end once it drains; the request in work goes on.
+    let listener = client.peer_addr().expect("an address");
+    let deadline = Instant::now() + PATIENCE;
+    while std::net::TcpStream::connect(listener).is_ok() {
+        assert!(Instant::now() < deadline, "it still takes connections");
+    }
+    assert!(gate.is_running(), "it waits for the request in work");
+    gate.signal("TERM");
+    assert_eq!(gate.end(), 0);
+}
