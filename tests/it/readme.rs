@@ -1,5 +1,5 @@
 //! What the READMEs promise: the tour's output is what the program says, the set-up is two commands, the metrics table is
-//! the program's own.
+//! the program's own, the keys they name exist, and the two say the same.
 //!
 //! In a tour's output `…` stands for anything within a line, and alone on a line for any lines.
 
@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use icpgate::ops::metrics::FAMILIES;
+use icpgate::policy::Reason;
 
 use super::harness::binary::Binary;
 
@@ -18,6 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn readme(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect(name)
+}
+
+/// The inline code of a text, outside its fenced blocks.
+fn inline_code(text: &str) -> Vec<String> {
+    let prose: Vec<&str> = text.split("```").step_by(2).collect();
+    // Every line has its own marks, so that one that is missing spoils no other line.
+    let lines = prose.iter().flat_map(|part| part.lines());
+    lines.flat_map(|line| line.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
 }
 
 /// The contents of the fenced blocks of one language.
@@ -149,4 +158,82 @@ fn configurations_shown_are_accepted() {
             icpgate::config::parse(name, &text, &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
+}
+
+#[test]
+fn keys_named_in_the_text_exist() {
+    let full =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/icpgate.full.toml")).expect("a file");
+    let full: toml::Table = full.parse().expect("the full configuration");
+    let mut named = 0;
+    for name in READMES {
+        for code in inline_code(&readme(name)) {
+            let key = code.split(" = ").next().unwrap_or_default();
+            let mut words = key.split('.');
+            let Some(mut value) = words.next().and_then(|section| full.get(section)) else { continue };
+            // A section alone is an ordinary word, a key that ends in an ellipsis stands for several.
+            for word in words.filter(|word| !word.ends_with('…')) {
+                value = value.get(word).unwrap_or_else(|| panic!("{name}: {key}: no such key"));
+                named += 1;
+            }
+        }
+    }
+    assert!(named >= 40, "only {named} keys were found");
+}
+
+#[test]
+fn reasons_and_rules_of_the_table_are_the_programs() {
+    let rules =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/policy/verdict.rs")).expect("a file");
+    for name in READMES {
+        let text = readme(name);
+        let rows = text.lines().filter(|line| {
+            ["| allow |", "| block |", "| 放行 |", "| 拦截 |"].iter().any(|start| line.starts_with(start))
+        });
+        let cells: Vec<Vec<&str>> = rows.map(|row| row.split('|').map(str::trim).collect()).collect();
+        let mut shown: Vec<&str> = cells.iter().flat_map(|row| row[2].split('`').skip(1).step_by(2)).collect();
+        let mut known = Reason::ALL.map(Reason::label);
+        shown.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(shown, known, "{name}");
+        for id in cells.iter().flat_map(|row| row[3].split([',', '、'])).map(str::trim) {
+            // An id that ends in an ellipsis stands for several.
+            let quoted = id.strip_suffix('…').map_or_else(|| format!("\"{id}\""), |start| format!("\"{start}"));
+            assert!(rules.contains(&quoted), "{name}: {id}: no such rule");
+        }
+    }
+}
+
+#[test]
+fn files_linked_to_exist() {
+    for name in READMES {
+        let text = readme(name);
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("http")) {
+            let path = link.split('#').next().unwrap_or_default();
+            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "{name}: {link}: no such file");
+        }
+    }
+}
+
+#[test]
+fn both_readmes_have_the_same_shape() {
+    let [english, chinese] = READMES.map(|name| {
+        let text = readme(name);
+        // Tables and settings are the same in both, whatever the language between them.
+        let starts = |prefix: &str| text.lines().filter(|line| line.starts_with(prefix)).count();
+        let headings = ["## ", "### "].map(starts);
+        (headings, starts("|"), blocks(&text, "toml"))
+    });
+    assert_eq!(english, chinese);
+}
+
+#[test]
+fn an_ellipsis_stands_for_anything() {
+    assert!(line_fits("id: …, up … s", "id: 7, up 12 s"));
+    assert!(!line_fits("id: …, up … s", "id: 7, up 12 min"));
+    assert!(line_fits("whole", "whole") && !line_fits("whole", "whole thing"));
+    let patterns = ["a", "…", "d"].map(str::to_owned);
+    assert!(lines_fit(&patterns, &["a", "b", "c", "d"]) && lines_fit(&patterns, &["a", "d"]));
+    assert!(!lines_fit(&patterns, &["a", "b", "c"]));
 }
