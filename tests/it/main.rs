@@ -5,6 +5,7 @@ mod cli;
 mod cli_gate;
 mod config;
 mod dns_bypass;
+mod dns_companions;
 mod dns_properties;
 mod harness;
 mod http_bypass;
