@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::answer::Answer;
 use super::companions::Companions;
@@ -16,7 +16,7 @@ use super::settings::{JudgeFamilies, Settings};
 use super::wire::{Record, Section, WireError, read_name, rtype};
 use crate::model::{Day, DomainName, Hop, Host, NameRef, Subject, Via};
 use crate::policy::judge::needs_filing;
-use crate::policy::{Action, MixedAnswer, Reason, Rules, Stance, Verdict, View};
+use crate::policy::{Action, ExpiredPolicy, MixedAnswer, Reason, Rules, Stance, Verdict, View};
 
 /// What a judgement rested on; anything else asks for another one.
 #[derive(Clone)]
@@ -112,6 +112,10 @@ pub fn conclude(
     companions: Option<&Companions>,
 ) -> Result<Judged, WireError> {
     let verdict = judge(view, now, question, answer, companions);
+    let change_in = time_to_change(view, now, question, verdict.as_ref());
+    // Near its change a verdict is reached anew each second, so that the TTL counts down to it.
+    let ceiling = settings.mainland_ttl_max;
+    let schedule = change_in.map(|left| Instant::now() + left.saturating_sub(ceiling).max(Duration::from_secs(1)));
     let carried_out = verdict.as_ref().is_none_or(|verdict| verdict.enforceable || verdict.action == Action::Allow);
     let done = |finished, errors, enforced: bool| Judged {
         finished,
@@ -119,7 +123,7 @@ pub fn conclude(
         verdict,
         enforced: enforced && carried_out,
         basis: Basis::of(view, now),
-        valid_until: companions.map(|companions| companions.valid_until),
+        valid_until: companions.map(|companions| companions.valid_until).into_iter().chain(schedule).min(),
     };
     let stance = view.stance();
     match stance {
@@ -150,8 +154,18 @@ pub fn conclude(
     if is_any && answer.has_services && !may_lead_anywhere(view, question.name.as_ref(), now) {
         return Ok(done(Some(rewrite::minimal(question, &settings.block, answer.flags)), answer.errors.clone(), true));
     }
-    let finished = pass(settings, view, now, question, answer, companions, verdict.as_ref())?;
+    let mut finished = pass(settings, view, now, question, answer, companions, verdict.as_ref())?;
+    if let Some(left) = change_in {
+        finished.ttl_max = finished.ttl_max.min(u32::try_from(left.as_secs()).unwrap_or(u32::MAX));
+    }
     Ok(done(Some(finished), answer.errors.clone(), true))
+}
+
+/// How long until the verdict on the name changes by itself; an answer must not be kept for longer.
+fn time_to_change(view: &View, now: SystemTime, question: &Question, verdict: Option<&Verdict>) -> Option<Duration> {
+    let domain = verdict?.registrable(question.name.as_ref())?;
+    let ended_counts = view.rules.expired == ExpiredPolicy::Block;
+    view.registry.next_change(domain, now, ended_counts)?.duration_since(now).ok()
 }
 
 /// An answer that passes, its TTL capped and `ech` taken out where it leads to the mainland.

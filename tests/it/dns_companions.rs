@@ -1,7 +1,10 @@
 //! Ways to addresses beside the answer itself: none is forgotten, lent to another, or kept longer than it lives.
 
+use std::sync::atomic::Ordering;
+
 use hickory_proto::op::ResponseCode;
 use icpgate::dns::settings::ZoneFile;
+use icpgate::model::Day;
 use icpgate::policy::{Fault, Outcome, Rules};
 
 use super::harness::dns::{Ask, DnsGate};
@@ -188,4 +191,21 @@ async fn a_local_alias_whose_upstream_is_silent_says_so() {
     let answer = gate.ask("www.local.cn", "A").await;
     assert_eq!(answer.code(), ResponseCode::ServFail);
     assert!(answer.errors().iter().any(|(code, _)| *code == 22), "{:?}", answer.errors());
+}
+
+#[tokio::test]
+async fn an_answer_is_not_kept_past_the_moment_its_verdict_changes() {
+    let gate = DnsGate::start().await;
+    gate.upstream.on("prov.cn", "A", records(&["prov.cn. 86400 IN A 203.0.113.1"]));
+    assert_eq!(gate.ask("prov.cn", "A").await.ttls(), [300]);
+    // Provisional access holds to the end of the day after the fixture's.
+    let last = Day::parse(fixture::TODAY).expect("a day").next();
+    let end = fixture::seconds(last.next().begins_at());
+    for (left, ttl) in [(200, 200), (100, 100), (1, 1)] {
+        gate.publish(fixture::filings());
+        gate.clock.store(end - left, Ordering::Relaxed);
+        assert_eq!(gate.ask("prov.cn", "A").await.ttls(), [ttl]);
+    }
+    gate.clock.store(end, Ordering::Relaxed);
+    assert!(gate.ask("prov.cn", "A").await.is_blocked());
 }
