@@ -210,6 +210,8 @@ pub trait EventRows {
 /// What applying events needs and leaves.
 #[derive(Debug)]
 pub struct Applying<'a> {
+    /// Whose provisional access ends with its access.
+    pub provider: &'a str,
     /// The time: events of later are left waiting.
     pub now: SystemTime,
     /// Number of the last event taken.
@@ -222,7 +224,7 @@ pub struct Applying<'a> {
 
 /// Applies events of one file in order; refused ones become issues.
 pub fn apply_events(rows: &mut dyn EventRows, events: &[Event], applying: Applying<'_>) {
-    let Applying { now, last_seq, issues, waiting } = applying;
+    let Applying { provider, now, last_seq, issues, waiting } = applying;
     for event in events {
         if let Some(seq) = event.seq {
             if seq <= *last_seq {
@@ -240,7 +242,7 @@ pub fn apply_events(rows: &mut dyn EventRows, events: &[Event], applying: Applyi
             waiting.push((at, event.domain.clone()));
             continue;
         }
-        if let Err(message) = apply(rows, event) {
+        if let Err(message) = apply(rows, event, provider) {
             issues.push(Issue::at(Severity::Error, "event", &event.file, event.line, message));
         }
     }
@@ -260,7 +262,7 @@ fn is_filed(filing: &Filing) -> bool {
     filing.status == Status::Active
 }
 
-fn apply(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
+fn apply(rows: &mut dyn EventRows, event: &Event, ours: &str) -> Result<(), String> {
     match event.kind {
         EventKind::FirstFiling | EventKind::AddSite => file_site(rows, event),
         EventKind::AddAccess => {
@@ -276,17 +278,7 @@ fn apply(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
             place(rows, row, event);
             Ok(())
         }
-        EventKind::CancelAccess => {
-            let provider = event.provider.as_ref().ok_or("provider is missing; expected the id whose access ends")?;
-            let mut row = filed_row(rows, event)?;
-            let before = row.access.len();
-            row.access.retain(|id| id != provider);
-            if row.access.len() == before {
-                return Err(format!("{provider} gives no access; those that do: {}", row.access.join(", ")));
-            }
-            place(rows, row, event);
-            Ok(())
-        }
+        EventKind::CancelAccess => cancel_access(rows, event, ours),
         EventKind::Change => change(rows, event),
         EventKind::Claim | EventKind::Import => {
             let account = event.row.as_ref().and_then(|row| row.account.clone());
@@ -311,6 +303,20 @@ fn apply(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
             if found == 0 { Err("no filed site has this main number".to_owned()) } else { Ok(()) }
         }
     }
+}
+
+/// 取消接入: a provider gives access no longer. Provisional access is ours, and ends with it (rule B4).
+fn cancel_access(rows: &mut dyn EventRows, event: &Event, ours: &str) -> Result<(), String> {
+    let provider = event.provider.as_ref().ok_or("provider is missing; expected the id whose access ends")?;
+    let mut row = filed_row(rows, event)?;
+    let before = row.access.len();
+    row.access.retain(|id| id != provider);
+    let was_provisional = provider == ours && row.provisional_access_until.take().is_some();
+    if row.access.len() == before && !was_provisional {
+        return Err(format!("{provider} gives no access; those that do: {}", row.access.join(", ")));
+    }
+    place(rows, row, event);
+    Ok(())
 }
 
 /// Replaces a row; the line an event stands on is where its effect is to be looked up.

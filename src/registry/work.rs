@@ -179,7 +179,8 @@ impl<'a> Work<'a> {
         for new in events {
             let mut last_seq = so_far.last_seq.get(&new.path).copied().unwrap_or(0);
             let (issues, waiting) = (&mut so_far.issues, &mut so_far.waiting);
-            apply_events(self, &new.events, Applying { now, last_seq: &mut last_seq, issues, waiting });
+            let provider = self.provider;
+            apply_events(self, &new.events, Applying { provider, now, last_seq: &mut last_seq, issues, waiting });
             so_far.last_seq.insert(new.path, last_seq);
         }
         self.events.issues = std::mem::take(&mut so_far.issues);
