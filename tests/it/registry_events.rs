@@ -44,3 +44,38 @@ fn provisional_access_ends_with_our_access_and_with_no_other() {
     let loaded = after(&["prov.cn,京ICP备2021000001号-1,other,active,0,"], &[ours]);
     assert_eq!(messages(&loaded), ["self gives no access; those that do: other"]);
 }
+
+#[test]
+fn a_change_applies_every_key_it_has_or_refuses_the_line() {
+    let table = ["here.cn,京ICP备2021000001号-1,self,active,0,"];
+    let changed = |keys: &str| after(&table, &[&format!(r#"{{"event":"change","domain":"here.cn",{keys}}}"#)]);
+    for (keys, expected) in [
+        (r#""status":"cancelled""#, "does not touch status; expected deregister-site"),
+        (r#""status":"pending","site_name":"新""#, "does not touch status; expected deregister-site"),
+        (r#""状态":"注销""#, "does not touch status; expected deregister-site"),
+        (r#""access":[]"#, "does not touch access; expected add-access or cancel-access"),
+        (r#""接入商":["other"]"#, "does not touch access; expected add-access or cancel-access"),
+        (r#""provider":"other""#, "expected add-access or cancel-access"),
+        (r#""site_no":"京ICP备2021000001号-2""#, "does not touch site_no; expected deregister-site"),
+        (r#""site_no":"""#, "does not touch site_no; expected deregister-site"),
+        (r#""subject_no":"京ICP备2021000002号""#, "does not touch subject_no; expected deregister-site"),
+        (r#""account":"a-1""#, "does not touch account; expected claim or import"),
+        (r#""filed_on":"2021-01-01""#, "does not touch filed_on"),
+        (r#""ip_filed":true"#, "does not touch ip_filed"),
+    ] {
+        let loaded = changed(keys);
+        let messages = messages(&loaded);
+        assert!(messages.len() == 1 && messages[0].contains(expected), "{keys}: {messages:?}");
+        assert_eq!(row(&loaded, "here.cn").0.site_name, None, "{keys}: a refused line changes nothing");
+    }
+    let as_before =
+        r#""status":"active","access":["self"],"site_no":"京ICP备2021000001号-1","subject_no":"京ICP备2021000001号""#;
+    let loaded = changed(&format!(
+        r#"{as_before},"account":null,"domain_unicode":"here.cn","x_note":1,"site_name":"新","registrar":"r","service_code":"c","source":"s","restricted":1"#
+    ));
+    assert!(loaded.issues.is_empty(), "{:?}", messages(&loaded));
+    let (filing, facts) = row(&loaded, "here.cn");
+    let texts = [filing.site_name, filing.registrar, filing.service_code, filing.source];
+    assert_eq!(texts.each_ref().map(Option::as_deref), ["新", "r", "c", "s"].map(Some));
+    assert!(facts.restricted && facts.accessed_here);
+}
