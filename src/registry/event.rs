@@ -367,7 +367,8 @@ fn cancel_row(rows: &mut dyn EventRows, event: &Event, row: Filing) {
 fn file_site(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
     let row = event.row.as_deref().ok_or("the event carries no row")?;
     let site_no = row.site_no.as_deref().ok_or("site_no is missing; a filing succeeds with its number")?;
-    if rows.row(&row.domain).as_ref().is_some_and(is_filed) {
+    let before = rows.row(&row.domain);
+    if before.as_ref().is_some_and(is_filed) {
         return Err(format!("{} is filed already", row.domain));
     }
     let subject = main_number(site_no);
@@ -382,7 +383,9 @@ fn file_site(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
         (EventKind::FirstFiling, true) => Err(format!("{subject} is filed already; expected add-site (新增网站)")),
         (EventKind::AddSite, false) => Err(format!("{subject} is not filed; expected first-filing (首次备案)")),
         _ => {
-            rows.replace(row.clone());
+            // A restriction outlasts the filing it came with, until somebody says that it is lifted.
+            let was_restricted = before.is_some_and(|row| row.restricted) && !event.keys.contains(&"restricted");
+            rows.replace(Filing { restricted: row.restricted || was_restricted, ..row.clone() });
             Ok(())
         }
     }

@@ -79,3 +79,27 @@ fn a_change_applies_every_key_it_has_or_refuses_the_line() {
     assert_eq!(texts.each_ref().map(Option::as_deref), ["新", "r", "c", "s"].map(Some));
     assert!(facts.restricted && facts.accessed_here);
 }
+
+#[test]
+fn a_new_filing_lifts_no_restriction_unless_it_says_so() {
+    let event = |kind: &str, more: &str| {
+        let number = if kind == "add-site" { "京ICP备2021000001号-2" } else { "京ICP备2021000009号-1" };
+        format!(r#"{{"event":"{kind}","domain":"gone.cn","site_no":"{number}","access":["self"]{more}}}"#)
+    };
+    for (kind, status) in [("first-filing", "cancelled"), ("add-site", "expired"), ("首次备案", "pending")] {
+        for (before, more, is_restricted) in [
+            (1, "", true),
+            (1, r#","restricted":null"#, true),
+            (1, r#","限制接入":"否""#, false),
+            (1, r#","restricted":false"#, false),
+            (0, "", false),
+            (0, r#","restricted":1"#, true),
+        ] {
+            let gone = format!("gone.cn,京ICP备2021000005号-1,self,{status},{before},");
+            let loaded = after(&["here.cn,京ICP备2021000001号-1,self,active,0,", &gone], &[&event(kind, more)]);
+            assert!(loaded.issues.is_empty(), "{kind}: {:?}", messages(&loaded));
+            let (filing, facts) = row(&loaded, "gone.cn");
+            assert_eq!((facts.restricted, filing.line), (is_restricted, 1), "{kind} over {status}: {before}{more}");
+        }
+    }
+}
