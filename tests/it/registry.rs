@@ -310,6 +310,8 @@ fn a_worse_state_is_refused_and_the_last_good_one_stays() {
     fs::remove_file(dir.path().join("a.csv")).expect("removes");
     let reason = refused(store.reload(now(), Shrink::Refuse));
     assert!(reason.contains("no registry file"), "{reason}");
+    let reason = refused(Store::new(Settings::new("self", Vec::new())).reload(now(), Shrink::Refuse));
+    assert_eq!(reason, "registry.paths is empty; expected files or directories");
     write(&dir, "b.csv", &format!("{HEADER}{}", row("d1.cn", "self")));
     assert!(refused(store.reload(now(), Shrink::Refuse)).contains("a.csv: was loaded and is gone"));
     assert_eq!(store.loaded().expect("the old state").snapshot.generation(), 2);
