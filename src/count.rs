@@ -1,10 +1,16 @@
 //! Counters that planes and stores own: relaxed atomics with one way to be read.
 //!
 //! A layer counts into its own `Counters` struct and shows it through [`Observe`]; `ops` renders what it is shown and
-//! holds the table of names and help texts. Labels come from closed enums, never from input.
+//! holds the table of names and help texts. Labels come from closed enums, never from input. [`plural`] shows a count to
+//! people.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// "1 row", "2 rows".
+pub fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
 
 /// A number that only grows.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::StartError;
 use super::data::Requests;
 use crate::config::Config;
-use crate::count::Observe;
+use crate::count::{Observe, plural};
 use crate::dns;
 use crate::dns::settings::ZoneFile;
 use crate::dns::zones::{Zones, files_in};
@@ -220,7 +220,7 @@ async fn reload_zones(gate: Arc<dns::handler::Gate>, shrink: Shrink) -> Result<S
     }
     let count = zones.len();
     gate.replace_zones(zones);
-    Ok(format!("{count} zones"))
+    Ok(plural(count, "zone"))
 }
 
 /// Loads the page templates anew and replaces them.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::text::Text;
 use super::{Common, Status};
 use crate::config::{self, ConfigError, Loaded};
+use crate::count::plural;
 use crate::dns::zones::Zones;
 use crate::http::page::Pages;
 use crate::model::Day;
@@ -263,11 +264,6 @@ fn print_report(report: &Report, text: &mut Text) {
         plural(*warnings, "warning"),
         plural(*notes, "note")
     ));
-}
-
-/// "1 row", "2 rows".
-fn plural(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 fn print_group(group: &Group, text: &mut Text) {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::client::{self, Answer};
 use super::text::Text;
 use super::{Common, Status, data};
+use crate::count::plural;
 use crate::ops::AdminSettings;
 
 /// Shown below the help of each.
@@ -108,6 +109,11 @@ fn texts(list: &Value) -> impl Iterator<Item = &str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
+/// A count of the state, with its noun.
+fn counted(count: &Value, noun: &str) -> String {
+    plural(count.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(0), noun)
+}
+
 fn print_status(body: &Value, text: &mut Text) {
     let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let ready = if body["ready"] == true { text.good("ready") } else { text.bad("not ready") };
@@ -128,12 +134,12 @@ fn print_status(body: &Value, text: &mut Text) {
     for part in ["registry", "ranges"] {
         let data = &body[part];
         text.line(format_args!(
-            "{part:<9} generation {}, {} rows of {} files, {} findings, loaded {}",
+            "{part:<9} generation {}, {} of {}, {}, {}",
             shown(&data["generation"]),
-            shown(&data["rows"]),
-            shown(&data["files"]),
-            shown(&data["issues"]),
-            shown(&data["loaded_at"])
+            counted(&data["rows"], "row"),
+            counted(&data["files"], "file"),
+            counted(&data["issues"], "finding"),
+            data["loaded_at"].as_str().map_or_else(|| "not loaded".to_owned(), |at| format!("loaded {at}"))
         ));
     }
     for plane in body["planes"].as_array().into_iter().flatten() {

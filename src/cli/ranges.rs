@@ -11,6 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::text::Text;
 use super::{Common, Status, data};
+use crate::count::plural;
 use crate::model;
 use crate::ranges::import::{self, ImportRequest, Kind, Source};
 use crate::ranges::{Family, Ranges, Settings, diff, load_paths, stat};
@@ -132,7 +133,7 @@ pub fn run(common: &Common, command: &Command) -> anyhow::Result<Status> {
             let mut text = Text::new();
             text.line(stat(&loaded.ranges).to_string().trim_end());
             for file in &loaded.files {
-                text.line(format_args!("{}  {} rows, {} bad", file.path.display(), file.rows, file.bad_rows));
+                text.line(format_args!("{}  {}, {} bad", file.path.display(), plural(file.rows, "row"), file.bad_rows));
             }
             text.print()?;
             Ok(Status::Good)

@@ -10,8 +10,9 @@ use clap::{Args, Subcommand};
 
 use super::text::Text;
 use super::{Common, Status, check, data};
-use crate::model::DomainName;
-use crate::registry::diff::{Change, diff};
+use crate::count::plural;
+use crate::model::{Day, DomainName};
+use crate::registry::diff::{Change, diff_on};
 use crate::registry::{Filing, Loaded, Settings, Snapshot, load_paths};
 
 const EXAMPLES: &str = "\
@@ -110,7 +111,7 @@ fn print_diff(settings: &Settings, arguments: &DiffArguments, now: SystemTime) -
         load_paths(&with_paths(settings, &[path.to_owned()]), now).with_context(|| path.display().to_string())
     };
     let (old, new) = (load(&arguments.old)?, load(&arguments.new)?);
-    let changes = diff(&old.snapshot, &new.snapshot);
+    let changes = diff_on(&old.snapshot, &new.snapshot, Day::at(now));
     let mut text = Text::new();
     let shown = if arguments.all { usize::MAX } else { CHANGES_SHOWN };
     for change in changes.changes.iter().take(shown) {
@@ -126,17 +127,9 @@ fn print_diff(settings: &Settings, arguments: &DiffArguments, now: SystemTime) -
     if hidden > 0 {
         text.line(format_args!("… {hidden} more; --all prints them"));
     }
-    let percent = changes.removed * 100 / old.snapshot.len().max(1);
-    text.line(format_args!(
-        "{} added, {} changed, {} removed ({percent} % of {})",
-        changes.added,
-        changes.changed,
-        changes.removed,
-        old.snapshot.len()
-    ));
-    if percent > usize::from(settings.max_shrink_percent) {
-        let max = settings.max_shrink_percent;
-        text.line(format_args!("a reload would refuse this: more than {max} % go (registry.max-shrink-percent)"));
+    text.line(format_args!("{} added, {} changed, {} removed", changes.added, changes.changed, changes.removed));
+    if let Some(reason) = changes.loss(old.snapshot.active(), settings.max_shrink_percent) {
+        text.line(format_args!("a reload would refuse this: {reason}"));
     }
     text.print()?;
     Ok(if changes.changes.is_empty() { Status::Good } else { Status::Findings })
@@ -229,10 +222,11 @@ fn row_json(row: &Filing) -> serde_json::Value {
 fn stat(loaded: &Loaded, provider: &str) -> anyhow::Result<Status> {
     let snapshot = &loaded.snapshot;
     let mut text = Text::new();
-    text.line(format_args!("{} rows, digest {:016x}", snapshot.len(), loaded.digest));
+    text.line(format_args!("{}, digest {:016x}", plural(snapshot.len(), "row"), loaded.digest));
     for file in &loaded.files {
         let bad = if file.bad_rows > 0 { format!(", {} bad", file.bad_rows) } else { String::new() };
-        text.line(format_args!("  {}  {} rows{bad}, {} octets", file.path.display(), file.rows, file.octets));
+        let rows = plural(file.rows, "row");
+        text.line(format_args!("  {}  {rows}{bad}, {} octets", file.path.display(), file.octets));
     }
     text.line(text.strong("status"));
     for (status, count) in snapshot.rows_by_status() {

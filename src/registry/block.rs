@@ -67,6 +67,10 @@ impl<'a> BlockReader<'a> {
             let content = whole.strip_suffix('\n').unwrap_or(whole);
             let is_cut = ends_file && end == text.len() && !whole.ends_with('\n');
             let row = Row { text: content.strip_suffix('\r').unwrap_or(content), line, is_cut };
+            if is_cut && self.reading.format == Format::Csv && is_record(whole) {
+                // `self` may be cut to `sel`, and a row of few cells to one that lacks only the last.
+                return Err(FileError::CutShort { line });
+            }
             match self.reading.format {
                 Format::Csv if record.quotes == Quotes::Open => return Err(FileError::CutShort { line }),
                 Format::Csv if record.quotes == Quotes::Stray => {
@@ -125,9 +129,6 @@ impl<'a> BlockReader<'a> {
         }
         let columns = self.reading.columns;
         if texts.len() != columns.len() {
-            if row.is_cut {
-                return Err(FileError::CutShort { line: row.line });
-            }
             let message = format!("{} fields; expected {} as in the header", texts.len(), columns.len());
             self.bad(row.line, message, found);
             return Ok(());
@@ -186,6 +187,11 @@ impl<'a> BlockReader<'a> {
         found.issues.push(Issue::at(Severity::Error, "format", self.reading.context.file, line, message));
         found.bad_rows += 1;
     }
+}
+
+/// True when text of a CSV is neither blank nor a comment, and does not end in the carriage return that ends lines of old.
+fn is_record(text: &str) -> bool {
+    !text.trim().is_empty() && !text.starts_with('#') && !text.ends_with('\r')
 }
 
 /// One record's text.

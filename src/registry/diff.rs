@@ -2,6 +2,7 @@
 
 use super::table::Table;
 use super::{Filing, FilingId, Snapshot};
+use crate::count::plural;
 use crate::model::{Day, DomainName, Facts, Status};
 
 /// One domain that differs.
@@ -90,6 +91,27 @@ impl Diff {
         self.blocked += usize::from(of(now) < of(before));
         self.lost += usize::from(of(now) < of(before) && now.is_none());
         self.released += usize::from(of(now) > of(before));
+    }
+
+    /// Why this is more likely an accident than an edit, where `old_active` rows were in force and a loss of up to
+    /// `max_percent` of the filed names is none.
+    ///
+    /// Names are counted by what verdicts make of them: a lost row that was not in force loses nothing, and a table that
+    /// lost a provider's access loses every name of it though no row is gone.
+    pub fn loss(&self, old_active: usize, max_percent: u8) -> Option<String> {
+        /// Names whose rows were edited to the worse, and are still there, below which nobody suspects an accident.
+        const EDITED_MIN: usize = 10;
+        let Self { blocked, lost, removed, .. } = *self;
+        let percent = |names: usize| names * 100 / old_active.max(1);
+        let is_too_much = |names: usize| percent(names) > usize::from(max_percent);
+        let is_accident = is_too_much(lost) || (blocked >= EDITED_MIN && is_too_much(blocked));
+        (is_accident && old_active > 0).then(|| {
+            format!(
+                "{blocked} of {old_active} filed names would be blocked ({} %, at most {max_percent} %: registry.max-shrink-percent), {} would go",
+                percent(blocked),
+                plural(removed, "row")
+            )
+        })
     }
 
     /// True when nothing differs.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::Filing;
 use super::issue::{Issue, Severity};
 use super::parse::object_cells;
-use super::row::{RowContext, read_row};
+use super::row::{RowContext, canonical_key, read_row};
 use crate::model::{Day, DomainName, FilingNumber, Status};
 
 use super::domain::clean_domain;
@@ -74,7 +74,7 @@ pub struct Event {
     pub domains: Option<Vec<DomainName>>,
     /// The row as far as the event gives it.
     pub row: Option<Box<Filing>>,
-    /// Keys the event gives, for 变更备案.
+    /// Keys of the row that the event gives.
     pub keys: Vec<&'static str>,
     /// The file.
     pub file: Arc<str>,
@@ -141,12 +141,18 @@ pub fn read_event(context: RowContext<'_>, line: u32, text: &str, issues: &mut V
         kind,
         EventKind::FirstFiling | EventKind::AddSite | EventKind::Change | EventKind::Claim | EventKind::Import
     ) {
+        if kind == EventKind::Change && !leaves_status(&mut object) {
+            return refuse(
+                "a change does not touch status; expected deregister-site, or the row's table to say so".into(),
+            );
+        }
+        let written = object.iter().filter(|(_, value)| !value.is_null());
+        res.keys = written.filter_map(|(key, _)| canonical_key(key)).collect();
         complete_row(&mut object, kind);
         let cells = match object_cells(&object, text) {
             Ok(cells) => cells,
             Err(message) => return refuse(message),
         };
-        res.keys = cells.iter().map(|cell| cell.key).collect();
         res.row = Some(Box::new(read_row(context, line, &cells, issues)?));
     }
     Some(res)
@@ -163,6 +169,14 @@ fn read_time(value: &serde_json::Value) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
+/// Takes the status off a change of a row in force; false when it says something else than that.
+fn leaves_status(object: &mut serde_json::Map<String, serde_json::Value>) -> bool {
+    let in_force = |value: serde_json::Value| {
+        value.is_null() || value.as_str().and_then(Status::parse).is_some_and(|status| status == Status::Active)
+    };
+    ["status", "状态"].iter().all(|key| object.remove(*key).is_none_or(in_force))
+}
+
 /// Keys a row must have but an event of this kind need not give.
 fn complete_row(object: &mut serde_json::Map<String, serde_json::Value>, kind: EventKind) {
     if matches!(kind, EventKind::Change | EventKind::Claim | EventKind::Import) {
@@ -171,7 +185,8 @@ fn complete_row(object: &mut serde_json::Map<String, serde_json::Value>, kind: E
         if !has_access {
             object.insert("access".to_owned(), serde_json::Value::Null);
         }
-        if !object.contains_key("status") && !object.contains_key("site_no") {
+        let has_either = object.contains_key("status") || object.contains_key("site_no");
+        if kind == EventKind::Change || !has_either {
             object.insert("status".to_owned(), "pending".into());
         }
     }
@@ -210,6 +225,8 @@ pub trait EventRows {
 /// What applying events needs and leaves.
 #[derive(Debug)]
 pub struct Applying<'a> {
+    /// Whose provisional access ends with its access.
+    pub provider: &'a str,
     /// The time: events of later are left waiting.
     pub now: SystemTime,
     /// Number of the last event taken.
@@ -222,7 +239,7 @@ pub struct Applying<'a> {
 
 /// Applies events of one file in order; refused ones become issues.
 pub fn apply_events(rows: &mut dyn EventRows, events: &[Event], applying: Applying<'_>) {
-    let Applying { now, last_seq, issues, waiting } = applying;
+    let Applying { provider, now, last_seq, issues, waiting } = applying;
     for event in events {
         if let Some(seq) = event.seq {
             if seq <= *last_seq {
@@ -240,7 +257,7 @@ pub fn apply_events(rows: &mut dyn EventRows, events: &[Event], applying: Applyi
             waiting.push((at, event.domain.clone()));
             continue;
         }
-        if let Err(message) = apply(rows, event) {
+        if let Err(message) = apply(rows, event, provider) {
             issues.push(Issue::at(Severity::Error, "event", &event.file, event.line, message));
         }
     }
@@ -260,7 +277,7 @@ fn is_filed(filing: &Filing) -> bool {
     filing.status == Status::Active
 }
 
-fn apply(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
+fn apply(rows: &mut dyn EventRows, event: &Event, ours: &str) -> Result<(), String> {
     match event.kind {
         EventKind::FirstFiling | EventKind::AddSite => file_site(rows, event),
         EventKind::AddAccess => {
@@ -276,17 +293,7 @@ fn apply(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
             place(rows, row, event);
             Ok(())
         }
-        EventKind::CancelAccess => {
-            let provider = event.provider.as_ref().ok_or("provider is missing; expected the id whose access ends")?;
-            let mut row = filed_row(rows, event)?;
-            let before = row.access.len();
-            row.access.retain(|id| id != provider);
-            if row.access.len() == before {
-                return Err(format!("{provider} gives no access; those that do: {}", row.access.join(", ")));
-            }
-            place(rows, row, event);
-            Ok(())
-        }
+        EventKind::CancelAccess => cancel_access(rows, event, ours),
         EventKind::Change => change(rows, event),
         EventKind::Claim | EventKind::Import => {
             let account = event.row.as_ref().and_then(|row| row.account.clone());
@@ -311,6 +318,20 @@ fn apply(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
             if found == 0 { Err("no filed site has this main number".to_owned()) } else { Ok(()) }
         }
     }
+}
+
+/// 取消接入: a provider gives access no longer. Provisional access is ours, and ends with it (rule B4).
+fn cancel_access(rows: &mut dyn EventRows, event: &Event, ours: &str) -> Result<(), String> {
+    let provider = event.provider.as_ref().ok_or("provider is missing; expected the id whose access ends")?;
+    let mut row = filed_row(rows, event)?;
+    let before = row.access.len();
+    row.access.retain(|id| id != provider);
+    let was_provisional = provider == ours && row.provisional_access_until.take().is_some();
+    if row.access.len() == before && !was_provisional {
+        return Err(format!("{provider} gives no access; those that do: {}", row.access.join(", ")));
+    }
+    place(rows, row, event);
+    Ok(())
 }
 
 /// Replaces a row; the line an event stands on is where its effect is to be looked up.
@@ -346,7 +367,8 @@ fn cancel_row(rows: &mut dyn EventRows, event: &Event, row: Filing) {
 fn file_site(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
     let row = event.row.as_deref().ok_or("the event carries no row")?;
     let site_no = row.site_no.as_deref().ok_or("site_no is missing; a filing succeeds with its number")?;
-    if rows.row(&row.domain).as_ref().is_some_and(is_filed) {
+    let before = rows.row(&row.domain);
+    if before.as_ref().is_some_and(is_filed) {
         return Err(format!("{} is filed already", row.domain));
     }
     let subject = main_number(site_no);
@@ -361,7 +383,9 @@ fn file_site(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
         (EventKind::FirstFiling, true) => Err(format!("{subject} is filed already; expected add-site (新增网站)")),
         (EventKind::AddSite, false) => Err(format!("{subject} is not filed; expected first-filing (首次备案)")),
         _ => {
-            rows.replace(row.clone());
+            // A restriction outlasts the filing it came with, until somebody says that it is lifted.
+            let was_restricted = before.is_some_and(|row| row.restricted) && !event.keys.contains(&"restricted");
+            rows.replace(Filing { restricted: row.restricted || was_restricted, ..row.clone() });
             Ok(())
         }
     }
@@ -371,36 +395,60 @@ fn file_site(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
 fn change(rows: &mut dyn EventRows, event: &Event) -> Result<(), String> {
     let given = event.row.as_deref().ok_or("the event carries no row")?;
     let old = filed_row(rows, event)?;
-    if event.keys.contains(&"access") && !given.access.is_empty() && given.access != old.access {
-        return Err("a change does not touch access; expected add-access or cancel-access".to_owned());
-    }
-    if given.site_no.is_some() && given.site_no != old.site_no {
-        return Err(format!("a change does not touch the number {}", old.site_no.unwrap_or_default()));
-    }
+    may_change(event, given, &old)?;
     if let Some(domains) = &event.domains {
         keep_domains(rows, event, &old, domains)?;
     }
     let Some(mut row) = rows.row(&old.domain) else { return Ok(()) };
-    for key in &event.keys {
-        match *key {
-            "subject" => row.subject.clone_from(&given.subject),
-            "subject_type" => row.subject_type.clone_from(&given.subject_type),
-            "province" => row.province.clone_from(&given.province),
-            "site_name" => row.site_name.clone_from(&given.site_name),
-            "category" => row.category.clone_from(&given.category),
-            "approval" => row.approval.clone_from(&given.approval),
-            "updated_on" => row.updated_on = given.updated_on,
-            "expires_on" => row.expires_on = given.expires_on,
-            "provisional_access_until" => row.provisional_access_until = given.provisional_access_until,
-            "restricted" => row.restricted = given.restricted,
-            "real_name" => row.real_name = given.real_name,
-            "addresses" => row.addresses.clone_from(&given.addresses),
-            "origin" => row.origin.clone_from(&given.origin),
-            _ => {}
-        }
-    }
+    event.keys.iter().for_each(|key| copy_attribute(key, given, &mut row));
     place(rows, row, event);
     Ok(())
+}
+
+/// Refuses keys that a change leaves as they are, unless it says what they are already.
+fn may_change(event: &Event, given: &Filing, old: &Filing) -> Result<(), String> {
+    if event.provider.is_some() {
+        return Err("a change has no provider; expected add-access or cancel-access".to_owned());
+    }
+    for key in &event.keys {
+        let (is_as_before, expected) = match *key {
+            "access" => (given.access == old.access, "add-access or cancel-access"),
+            "account" => (given.account == old.account, "claim or import"),
+            "filed_on" => (given.filed_on == old.filed_on, "the row's table to say so"),
+            "ip_filed" => (given.ip_filed == old.ip_filed, "the row's table to say so"),
+            "site_no" => (given.site_no == old.site_no, "deregister-site, then first-filing or add-site"),
+            "subject_no" => (given.subject_no == subject_of(old), "deregister-site, then first-filing or add-site"),
+            _ => continue,
+        };
+        if !is_as_before {
+            return Err(format!("a change does not touch {key}; expected {expected}"));
+        }
+    }
+    Ok(())
+}
+
+/// Copies what a change may change.
+fn copy_attribute(key: &str, given: &Filing, row: &mut Filing) {
+    match key {
+        "subject" => row.subject.clone_from(&given.subject),
+        "subject_type" => row.subject_type.clone_from(&given.subject_type),
+        "province" => row.province.clone_from(&given.province),
+        "site_name" => row.site_name.clone_from(&given.site_name),
+        "category" => row.category.clone_from(&given.category),
+        "approval" => row.approval.clone_from(&given.approval),
+        "updated_on" => row.updated_on = given.updated_on,
+        "expires_on" => row.expires_on = given.expires_on,
+        "provisional_access_until" => row.provisional_access_until = given.provisional_access_until,
+        "restricted" => row.restricted = given.restricted,
+        "real_name" => row.real_name = given.real_name,
+        "addresses" => row.addresses.clone_from(&given.addresses),
+        "origin" => row.origin.clone_from(&given.origin),
+        "service_code" => row.service_code.clone_from(&given.service_code),
+        "registrar" => row.registrar.clone_from(&given.registrar),
+        "source" => row.source.clone_from(&given.source),
+        // The domain itself, and what [`may_change`] found to be as before.
+        _ => {}
+    }
 }
 
 /// Cancels the domains of a site that a change does not list; it may list no new one.

@@ -221,7 +221,7 @@ impl FileReader<'_> {
         {
             return Ok(change);
         }
-        let opened = source::open(path, self.settings.encoding).map_err(|error| error.to_string())?;
+        let opened = source::open(path, format, self.settings.encoding, self.now).map_err(|error| error.to_string())?;
         let text = Text { name, reader: opened.reader, stamp: opened.stamp };
         self.read_text(format, text, old, draft).map_err(|error| error.to_string())
     }

@@ -189,7 +189,7 @@ pub(super) fn loaded(
     Loaded {
         files: summaries.collect(),
         digest: state.table.tally.digest,
-        issues: Arc::new(state.issues()),
+        issues: Arc::new(state.issues(&settings.provider)),
         snapshot: Arc::new(
             Snapshot::of_table(generation, suffixes, settings.bind_check, state.table.clone())
                 .with_schedule(Schedule::of(&state.events.waiting)),

@@ -2,13 +2,16 @@
 //!
 //! The rule, independent of the order of rows and files: equal rows merge silently. Of rows that contradict each other
 //! (域名冲突, rule R21) the one with the latest `updated_on` counts where all have one; else the strictest counts, since a false
-//! allow cannot be taken back. Every contradiction is reported with both places. Changes files come after, by path.
+//! allow cannot be taken back: the one with which the provider lets the least through. Every contradiction is reported with
+//! both places. Changes files come after, by path.
 
 use std::cmp::Reverse;
 
+use ipnet::IpNet;
+
 use super::Filing;
 use super::issue::{Issue, Severity};
-use crate::model::Status;
+use crate::model::{OriginSide, Status};
 
 /// Which of several rows of one domain counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +22,11 @@ pub struct Choice {
     pub is_contested: bool,
 }
 
-/// Chooses among `count` rows, which `row` gives one at a time: a function of the set, not of its order.
+/// Chooses among `count` rows, which `row` gives one at a time, as `provider` sees them: a function of the set, not of its
+/// order.
 ///
 /// Rows are asked for again rather than kept: one domain may have a million.
-pub fn choose(count: usize, row: impl Fn(usize) -> Filing) -> Choice {
+pub fn choose(provider: &str, count: usize, row: impl Fn(usize) -> Filing) -> Choice {
     let mut latest = None;
     let mut all_dated = true;
     for i in 0..count {
@@ -34,7 +38,8 @@ pub fn choose(count: usize, row: impl Fn(usize) -> Filing) -> Choice {
     for i in 0..count {
         let next = row(i);
         let is_candidate = !all_dated || next.updated_on == latest;
-        if is_candidate && chosen.as_ref().is_none_or(|(_, best)| strictness(&next) > strictness(best)) {
+        let is_stricter = |best: &Filing| strictness(&next, provider) > strictness(best, provider);
+        if is_candidate && chosen.as_ref().is_none_or(|(_, best)| is_stricter(best)) {
             chosen = Some((i, next));
         }
     }
@@ -44,8 +49,8 @@ pub fn choose(count: usize, row: impl Fn(usize) -> Filing) -> Choice {
 }
 
 /// Reports the rows that contradict the one that counts, in order of their places.
-pub fn report(rows: &mut [Filing], issues: &mut Vec<Issue>) {
-    let Choice { at, .. } = choose(rows.len(), |i| rows[i].clone());
+pub fn report(provider: &str, rows: &mut [Filing], issues: &mut Vec<Issue>) {
+    let Choice { at, .. } = choose(provider, rows.len(), |i| rows[i].clone());
     rows.swap(0, at);
     let Some((chosen, others)) = rows.split_first_mut() else { return };
     others.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
@@ -55,16 +60,40 @@ pub fn report(rows: &mut [Filing], issues: &mut Vec<Issue>) {
     }
 }
 
-/// Greater means stricter; the place breaks ties, so that the order is total.
-fn strictness(f: &Filing) -> impl Ord {
-    (
-        f.restricted,
-        (f.status != Status::Active, f.status as u8),
-        Reverse(f.access.len()),
-        Reverse(f.provisional_access_until),
-        Reverse((f.access.clone(), f.site_no.clone(), f.expires_on, f.origin.clone(), f.addresses.clone())),
-        Reverse((f.file.clone(), f.line)),
-    )
+/// Greater means stricter for `provider`; texts and the place break ties, so that the order is total.
+///
+/// The order is the one in which verdicts ask: what blocks everywhere, then what blocks at our servers, then where.
+fn strictness(f: &Filing, provider: &str) -> impl Ord {
+    let facts = f.facts(provider);
+    let origin = match facts.origin {
+        OriginSide::Ours => 2,
+        OriginSide::Unknown => 1,
+        OriginSide::Other => 0,
+    };
+    let for_verdicts = (
+        facts.restricted,
+        (facts.status != Status::Active, facts.status as u8),
+        !facts.accessed_here,
+        // No date comes before every date.
+        Reverse(facts.provisional_until),
+        Reverse(bound_addresses(f)),
+        (facts.expires_on.is_some(), Reverse(facts.expires_on)),
+        origin,
+    );
+    let texts = (f.access.clone(), f.site_no.clone(), f.origin.clone(), f.addresses.clone());
+    (for_verdicts, Reverse(f.access.len()), Reverse(texts), Reverse((f.file.clone(), f.line)))
+}
+
+/// How many addresses a row is bound to; a row that lists none is bound to no fewer than all.
+fn bound_addresses(f: &Filing) -> u128 {
+    let sizes = f.addresses.iter().map(|net| {
+        let host_bits = match net {
+            IpNet::V4(net) => 32 - net.prefix_len(),
+            IpNet::V6(net) => 128 - net.prefix_len(),
+        };
+        1u128.checked_shl(u32::from(host_bits)).unwrap_or(u128::MAX)
+    });
+    if f.addresses.is_empty() { u128::MAX } else { sizes.fold(0, u128::saturating_add) }
 }
 
 /// True when the two rows lead to the same verdicts and show the same numbers.
@@ -93,8 +122,8 @@ mod tests {
 
     fn merged(rows: &[Filing]) -> (u32, usize) {
         let mut issues = Vec::new();
-        report(&mut rows.to_vec(), &mut issues);
-        let choice = choose(rows.len(), |i| rows[i].clone());
+        report("self", &mut rows.to_vec(), &mut issues);
+        let choice = choose("self", rows.len(), |i| rows[i].clone());
         assert_eq!(choice.is_contested, !issues.is_empty());
         (rows[choice.at].line, issues.len())
     }
@@ -115,6 +144,39 @@ mod tests {
         }
         for rows in [[undated.clone(), ours.clone()], [ours, undated]] {
             assert_eq!(merged(&rows), (4, 1));
+        }
+    }
+
+    #[test]
+    fn the_stricter_row_is_the_one_that_lets_the_provider_serve_less() {
+        let day = |text: &str| Some(Day::parse(text).expect("a day"));
+        let net = |text: &str| vec![text.parse().expect("a prefix")];
+        let here = || row(9, &["self"], Status::Active, None);
+        let elsewhere = || row(9, &["tencent"], Status::Active, None);
+        let several = || row(9, &["p1", "p2"], Status::Active, None);
+        let cases = [
+            (Filing { restricted: true, ..here() }, row(9, &[], Status::Cancelled, None)),
+            (row(9, &["self"], Status::Pending, None), elsewhere()),
+            (elsewhere(), here()),
+            (several(), here()),
+            (row(9, &[], Status::Active, None), here()),
+            (elsewhere(), Filing { provisional_access_until: day("2027-01-01"), ..elsewhere() }),
+            (
+                Filing { provisional_access_until: day("2026-01-01"), ..elsewhere() },
+                Filing { provisional_access_until: day("2027-01-01"), ..elsewhere() },
+            ),
+            (Filing { addresses: net("192.0.2.1/32"), ..here() }, here()),
+            (Filing { addresses: net("192.0.2.9/32"), ..here() }, Filing { addresses: net("192.0.2.0/24"), ..here() }),
+            (Filing { expires_on: day("2026-01-01"), ..here() }, Filing { expires_on: day("2027-01-01"), ..here() }),
+            (Filing { expires_on: day("2026-01-01"), ..here() }, here()),
+            (Filing { origin: Some("self".to_owned()), ..elsewhere() }, elsewhere()),
+            (elsewhere(), Filing { origin: Some("other".to_owned()), ..elsewhere() }),
+        ];
+        for (stricter, laxer) in cases {
+            let stricter = Filing { line: 5, ..stricter };
+            for rows in [[stricter.clone(), laxer.clone()], [laxer.clone(), stricter.clone()]] {
+                assert_eq!(merged(&rows), (5, 1), "{stricter:?}\n{laxer:?}");
+            }
         }
     }
 }

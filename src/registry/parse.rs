@@ -25,7 +25,9 @@ pub const ISSUES_MAX: usize = 100_000;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum FileError {
     /// The last record is not whole: still being written, or cut.
-    #[error("line {line}: the file ends in the middle of a record; it is still being written or was cut")]
+    #[error(
+        "line {line}: the file ends in the middle of a record, or without the line feed that shows it whole; it is still being written or was cut; expected a line feed at the end"
+    )]
     CutShort {
         /// Where the record begins.
         line: u32,

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::Snapshot;
 use super::diff::Diff;
 use super::store::{ReloadOutcome, Shrink, Store};
+use crate::count::plural;
 use crate::drain::{DrainWatch, Phase};
 use crate::watch::{Cause, Watch};
 
@@ -141,8 +142,9 @@ async fn reload_once(
             let (generation, rows) = (snapshot.generation(), snapshot.len());
             publisher.publish_latest(store);
             tracing::info!(generation, rows, added, changed, removed, "registry published");
+            let rows = plural(rows, "row");
             Ok(format!(
-                "registry: generation {generation}, {rows} rows, {added} added, {changed} changed, {removed} removed"
+                "registry: generation {generation}, {rows}, {added} added, {changed} changed, {removed} removed"
             ))
         }
         ReloadOutcome::Refused(error) => {

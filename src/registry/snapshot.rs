@@ -203,6 +203,11 @@ impl Snapshot {
         self.ids().map(|id| self.filing(id))
     }
 
+    /// How many rows are in force.
+    pub fn active(&self) -> usize {
+        self.table.tally.by_status[Status::Active as usize]
+    }
+
     /// How many rows are in each state.
     pub fn rows_by_status(&self) -> [(Status, usize); 5] {
         Status::ALL.map(|(status, _, _)| (status, self.table.tally.by_status[status as usize]))

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use encoding_rs::GB18030;
 use thiserror::Error;
@@ -40,6 +41,9 @@ pub enum SourceError {
     /// Over a limit.
     #[error("larger than {0} octets")]
     TooLarge(u64),
+    /// Changed again and again while it was looked at.
+    #[error("is still being written")]
+    Unsettled,
 }
 
 /// The files below `paths`, sorted, each once: `*.csv`, `*.jsonl`, `*.toml`, each also with `.gz` or `.zst`.
@@ -149,18 +153,28 @@ impl Stamp {
         Self { octets: data.len(), identity: (0, 0), changed: (nanos, 0) }
     }
 
+    /// True when the content changed so shortly before `now` that its writer may not be done with it.
+    fn is_young(&self, now: SystemTime) -> bool {
+        const YOUNG_NANOS: i128 = 1_000_000_000;
+        nanos_since_1970(now) - self.changed.0 < YOUNG_NANOS
+    }
+
     /// True when a change right after `now` could leave the stamp as it is: clocks of file systems tick coarsely.
-    pub fn is_fresh(&self, now: std::time::SystemTime) -> bool {
+    pub fn is_fresh(&self, now: SystemTime) -> bool {
         /// Some ticks of the clock that file systems take their times from.
         const TICK_NANOS: i128 = 40_000_000;
         /// Tick of file systems that keep whole seconds, or two.
         const COARSE_TICK_NANOS: i128 = 2_000_000_000;
-        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
         let latest = self.changed.0.max(self.changed.1);
         let keeps_seconds_only = self.changed.0 % 1_000_000_000 == 0 && self.changed.1 % 1_000_000_000 == 0;
         let tick = if keeps_seconds_only { COARSE_TICK_NANOS } else { TICK_NANOS };
-        i128::try_from(since).unwrap_or(i128::MAX) - latest < tick
+        nanos_since_1970(now) - latest < tick
     }
+}
+
+fn nanos_since_1970(at: SystemTime) -> i128 {
+    let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)
 }
 
 /// An open file as text to be, with its stamp.
@@ -172,7 +186,18 @@ pub struct Opened {
 }
 
 /// Opens a file and whatever unpacks and decodes it. Errors while reading carry a [`SourceError`].
-pub fn open(path: &Path, encoding: Encoding) -> Result<Opened, SourceError> {
+///
+/// The first half of a TOML file may look whole: it is opened once it rests. The other formats show where they are cut.
+pub fn open(path: &Path, format: Format, encoding: Encoding, now: SystemTime) -> Result<Opened, SourceError> {
+    /// Longer than a writer pauses between two pieces of a file.
+    const WRITER_PAUSE_MAX: Duration = Duration::from_millis(30);
+    match format {
+        Format::Changes | Format::Csv | Format::JsonLines => open_as_it_is(path, encoding),
+        Format::Toml => open_at_rest(path, encoding, now, || std::thread::sleep(WRITER_PAUSE_MAX)),
+    }
+}
+
+fn open_as_it_is(path: &Path, encoding: Encoding) -> Result<Opened, SourceError> {
     let file = File::open(path)?;
     let stamp = Stamp::of(&file)?;
     if stamp.octets > FILE_OCTETS_MAX {
@@ -180,6 +205,23 @@ pub fn open(path: &Path, encoding: Encoding) -> Result<Opened, SourceError> {
     }
     let name = path.to_string_lossy();
     Ok(Opened { reader: text_reader(&name, Box::new(file), encoding)?, stamp })
+}
+
+/// Opens a file that has not changed during a `wait`, if it changed lately.
+fn open_at_rest(path: &Path, encoding: Encoding, now: SystemTime, wait: impl Fn()) -> Result<Opened, SourceError> {
+    /// Looks until it is given up; the change that comes then leads to the next reload.
+    const LOOKS_MAX: usize = 20;
+    for _ in 0..LOOKS_MAX {
+        let opened = open_as_it_is(path, encoding)?;
+        if !opened.stamp.is_young(now) {
+            return Ok(opened);
+        }
+        wait();
+        if Stamp::at(path)? == opened.stamp {
+            return Ok(opened);
+        }
+    }
+    Err(SourceError::Unsettled)
 }
 
 /// Unpacks by the name's suffix and decodes; a UTF-8 byte-order mark wins over the setting.
@@ -372,6 +414,33 @@ mod tests {
         assert_eq!(Format::of("a.jsonl"), Some(Format::JsonLines));
         assert_eq!(Format::of("a.csv.bak"), None);
         assert_eq!(Format::of(".csv"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_waited_for() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let path = dir.path().join("a.toml");
+        std::fs::write(&path, "one").expect("writes");
+        let written = Stamp::at(&path).expect("a file").changed.0;
+        let later = |seconds: u64| {
+            let since = u64::try_from(written).map(Duration::from_nanos).expect("after 1970");
+            std::time::UNIX_EPOCH + since + Duration::from_secs(seconds)
+        };
+        let waits = std::cell::Cell::new(0);
+        let opened = |now: SystemTime, writes_until: usize| {
+            waits.set(0);
+            open_at_rest(&path, Encoding::Utf8, now, || {
+                waits.set(waits.get() + 1);
+                if waits.get() < writes_until {
+                    std::fs::write(&path, "more".repeat(waits.get())).expect("writes");
+                }
+            })
+        };
+        assert_eq!((opened(later(2), 9).is_ok(), waits.get()), (true, 0));
+        assert_eq!((opened(later(0), 0).is_ok(), waits.get()), (true, 1));
+        let res = opened(later(0), 4).expect("rests at last");
+        assert_eq!((read_text(res.reader).expect("a text").as_str(), waits.get()), ("moremoremore", 4));
+        assert!(matches!(opened(later(0), usize::MAX), Err(SourceError::Unsettled)));
     }
 
     fn decoded(name: &str, octets: &[u8], encoding: Encoding) -> Result<String, SourceError> {

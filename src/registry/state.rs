@@ -109,7 +109,8 @@ pub struct Plan {
 
 impl State {
     /// Findings of parsing, merging and events, by file and line; at most [`ISSUES_MAX`] of each file's rows.
-    pub fn issues(&self) -> Vec<Issue> {
+    /// `provider` is the one the state was planned for: of contradicting rows it is told which counts for it.
+    pub fn issues(&self, provider: &str) -> Vec<Issue> {
         let mut res = Vec::new();
         for file in self.files.values() {
             match &file.content {
@@ -124,7 +125,11 @@ impl State {
         }
         for name in self.contested.iter().take(ISSUES_MAX) {
             let rows = self.table_rows(NameRef::from_canonical_wire(name));
-            report(&mut rows.iter().map(|&position| self.table.filing(position)).collect::<Vec<_>>(), &mut res);
+            report(
+                provider,
+                &mut rows.iter().map(|&position| self.table.filing(position)).collect::<Vec<_>>(),
+                &mut res,
+            );
         }
         res.extend(self.events.issues.iter().cloned());
         res.sort_by(|a, b| (&a.file, a.line, a.severity).cmp(&(&b.file, b.line, b.severity)));
@@ -176,7 +181,7 @@ impl State {
         let count = |blocks: &[KnownBlock]| blocks.iter().map(|b| arena.count(b.begin, b.end)).sum::<usize>();
         let touched = count(&draft.added) + count(&draft.removed);
         let rebuilds = self.table.is_empty() || touched > OVERLAY_ROWS_MIN.max(self.table.len() / REBUILD_SHARE);
-        let mut work = Work::new(self, arena, draft.places, draft.free);
+        let mut work = Work::new(self, view.provider, arena, draft.places, draft.free);
         if rebuilds {
             work.index(&files, &draft.added, &draft.removed);
         } else {
@@ -184,7 +189,7 @@ impl State {
         }
         work.take_events_back();
         work.apply(events, &mut Events::default(), view.now);
-        work.finish(files, view)
+        work.finish(files, view.now)
     }
 
     /// Plans for events appended behind all others.
@@ -195,9 +200,10 @@ impl State {
         view: Viewpoint<'_>,
     ) -> Result<Plan, ArenaFull> {
         let table = &self.table;
-        let mut work = Work::new(self, table.arena.clone(), table.places.clone(), self.free.clone());
+        let (arena, places) = (table.arena.clone(), table.places.clone());
+        let mut work = Work::new(self, view.provider, arena, places, self.free.clone());
         work.apply(vec![events], &mut self.events.clone(), view.now);
-        work.finish(files, view)
+        work.finish(files, view.now)
     }
 }
 

@@ -405,6 +405,9 @@ impl Store {
     }
 
     fn paths(&self) -> Result<Vec<PathBuf>, LoadError> {
+        if self.settings.paths.is_empty() {
+            return Err(one("registry.paths is empty; expected files or directories".to_owned()));
+        }
         let paths = source::list_files(&self.settings.paths)
             .map_err(|(path, error)| one(format!("{}: {error}", path.display())))?;
         if paths.is_empty() {
@@ -445,24 +448,11 @@ impl Store {
         if reasons.is_empty() { Ok(()) } else { Err(LoadError { reasons }) }
     }
 
-    /// Names are counted by what verdicts make of them: a lost row that was not in force loses nothing, and a table that
-    /// lost a provider's access loses every name of it though no row is gone.
     fn admit(&self, old_active: usize, plan: &Plan, shrink: Shrink) -> Result<(), LoadError> {
-        /// Names whose rows were edited to the worse, and are still there, below which nobody suspects an accident.
-        const EDITED_MIN: usize = 10;
-        let Diff { blocked, lost, removed, .. } = plan.diff;
-        let percent = |names: usize| names * 100 / old_active.max(1);
-        let is_too_much = |names: usize| percent(names) > usize::from(self.settings.max_shrink_percent);
-        let is_accident = is_too_much(lost) || (blocked >= EDITED_MIN && is_too_much(blocked));
-        if shrink == Shrink::Accept || old_active == 0 || !is_accident {
-            return Ok(());
-        }
-        Err(one(format!(
-            "{blocked} of {old_active} filed names would be blocked ({} %, at most {} %: registry.max-shrink-percent), {removed} rows would go, {} would stay; reload with accept-shrink if that is meant",
-            percent(blocked),
-            self.settings.max_shrink_percent,
-            plan.table.len()
-        )))
+        let loss = plan.diff.loss(old_active, self.settings.max_shrink_percent);
+        let Some(reason) = loss.filter(|_| shrink == Shrink::Refuse) else { return Ok(()) };
+        let rows = plan.table.len();
+        Err(one(format!("{reason}, {rows} would stay; reload with accept-shrink if that is meant")))
     }
 }
 

@@ -14,13 +14,15 @@ use super::files::{Content, FileState, KnownBlock};
 use super::index::Slots;
 use super::merge::choose;
 use super::record::main_number_hash;
-use super::state::{Events, NameBox, NewEvents, Plan, State, Viewpoint};
+use super::state::{Events, NameBox, NewEvents, Plan, State};
 use super::table::{Recount, Table};
 use crate::model::{Day, DomainName, NameRef};
 
 /// A plan in the making.
 pub(super) struct Work<'a> {
     old: &'a State,
+    /// Whose access is "here".
+    provider: &'a str,
     arena: Arena,
     places: Arc<Places>,
     free: Vec<u32>,
@@ -36,9 +38,10 @@ pub(super) struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    pub(super) fn new(old: &'a State, arena: Arena, places: Arc<Places>, free: Vec<u32>) -> Self {
+    pub(super) fn new(old: &'a State, provider: &'a str, arena: Arena, places: Arc<Places>, free: Vec<u32>) -> Self {
         Self {
             old,
+            provider,
             arena,
             places,
             free,
@@ -81,7 +84,7 @@ impl<'a> Work<'a> {
             several.entry(before).or_insert_with(|| vec![before]).push(at);
         });
         for (before, rows) in several {
-            let choice = choose(rows.len(), |i| self.filing(rows[i]));
+            let choice = choose(self.provider, rows.len(), |i| self.filing(rows[i]));
             let name = self.name(before);
             base.redirect(&self.arena, name, before, rows[choice.at]);
             let name: NameBox = name.wire().into();
@@ -125,7 +128,7 @@ impl<'a> Work<'a> {
         for (name, mut rows) in rows {
             rows.retain(|position| !gone.contains(position));
             rows.sort_unstable();
-            let choice = choose(rows.len(), |i| self.filing(rows[i]));
+            let choice = choose(self.provider, rows.len(), |i| self.filing(rows[i]));
             self.touched.insert(name.clone(), rows.get(choice.at).copied());
             self.contested.insert(name.clone(), rows.len() > 1 && choice.is_contested);
             self.rows_of.insert(name, (rows.len() > 1).then_some(rows));
@@ -154,7 +157,7 @@ impl<'a> Work<'a> {
             return base.find(&self.arena, name);
         }
         let rows = self.old.table_rows(name);
-        rows.get(choose(rows.len(), |i| self.filing(rows[i])).at).copied()
+        rows.get(choose(self.provider, rows.len(), |i| self.filing(rows[i])).at).copied()
     }
 
     //--- Events ------------------------------------------------------------------------------------------------------
@@ -176,7 +179,8 @@ impl<'a> Work<'a> {
         for new in events {
             let mut last_seq = so_far.last_seq.get(&new.path).copied().unwrap_or(0);
             let (issues, waiting) = (&mut so_far.issues, &mut so_far.waiting);
-            apply_events(self, &new.events, Applying { now, last_seq: &mut last_seq, issues, waiting });
+            let provider = self.provider;
+            apply_events(self, &new.events, Applying { provider, now, last_seq: &mut last_seq, issues, waiting });
             so_far.last_seq.insert(new.path, last_seq);
         }
         self.events.issues = std::mem::take(&mut so_far.issues);
@@ -189,7 +193,7 @@ impl<'a> Work<'a> {
     pub(super) fn finish(
         mut self,
         files: BTreeMap<PathBuf, Arc<FileState>>,
-        view: Viewpoint<'_>,
+        now: SystemTime,
     ) -> Result<Plan, ArenaFull> {
         for domain in self.made.keys() {
             let name: NameBox = domain.wire().into();
@@ -202,15 +206,15 @@ impl<'a> Work<'a> {
             self.touched.entry(name.clone()).or_insert(table_row);
             self.events.names.insert(name);
         }
-        let targets = self.pack_made(view.provider)?;
+        let targets = self.pack_made()?;
         let (table, is_rebuilt) = self.look_up_table(&targets);
-        let diff = self.difference(&table, Day::at(view.now));
+        let diff = self.difference(&table, Day::at(now));
         let Self { rows_of, contested, events, free, .. } = self;
         Ok(Plan { table, diff, files, rows_of, contested, is_rebuilt, events, free })
     }
 
     /// Packs rows by events and tombstones; gives where each touched name is to lead.
-    fn pack_made(&mut self, provider: &str) -> Result<Vec<(NameBox, u32)>, ArenaFull> {
+    fn pack_made(&mut self) -> Result<Vec<(NameBox, u32)>, ArenaFull> {
         let mut by_file: BTreeMap<Arc<str>, Vec<&Filing>> = BTreeMap::new();
         for filing in self.made.values() {
             by_file.entry(filing.file.clone()).or_default().push(filing);
@@ -226,7 +230,7 @@ impl<'a> Work<'a> {
             });
             let mut rows = Rows::default();
             for filing in &filings {
-                rows.push(&self.old.table.dictionary, &mut remembered, provider, filing, filing.line);
+                rows.push(&self.old.table.dictionary, &mut remembered, self.provider, filing, filing.line);
             }
             let base = builder.append(&mut rows, &[(0, block)])?;
             let places = filings.iter().zip(&rows.begins);

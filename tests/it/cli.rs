@@ -266,7 +266,8 @@ fn registry_diff_tells_what_comes_and_goes() {
             "+ c.cn",
             "~ b.cn  access: self → other",
             "1 added, 1 changed, 1 removed",
-            "a reload would refuse this",
+            "a reload would refuse this: 2 of 2 filed names would be blocked (100 %",
+            "1 row would go",
         ],
     );
     icpgate_in(directory.path(), &["registry", "diff", "old.csv", "old.csv"]).expect(0, &["0 added"]);

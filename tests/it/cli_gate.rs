@@ -102,7 +102,8 @@ fn a_gate_is_started_asked_reloaded_and_drained_by_commands() {
     let site = Site::new("rows.csv", GOOD, &format!("{DNS}[admin]\nlisten = \"127.0.0.1:0\"\n"));
     let gate = Gate::start(&site);
     let admin = gate.addr("admin listens on ");
-    site.run(&["status", "--admin", &admin]).expect(0, &["ready, mode enforce", "generation 1, 1 rows", "127.0.0.1:"]);
+    site.run(&["status", "--admin", &admin])
+        .expect(0, &["ready, mode enforce", "generation 1, 1 row of 1 file, 0 findings, loaded ", "127.0.0.1:"]);
     assert_eq!(site.run(&["status", "--json", "--admin", &admin]).json()["ready"], true);
     let more = "domain,site_no,access\na.cn,京ICP备2021000001号-1,self\nb.cn,京ICP备2021000002号-1,self\n";
     std::fs::write(site.directory.path().join("rows.csv"), more).expect("writes");

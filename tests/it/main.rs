@@ -23,6 +23,8 @@ mod ranges;
 mod readme;
 mod registry;
 mod registry_admission;
+mod registry_events;
+mod registry_merge;
 mod registry_reload;
 mod registry_saved;
 mod scenarios;

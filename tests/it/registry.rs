@@ -110,11 +110,31 @@ fn a_bad_row_names_its_place_and_never_stops_the_rest() {
 }
 
 #[test]
+fn what_ends_a_table_without_a_line_feed_and_is_no_row_is_none() {
+    for end in ["# a comment", "  ", "\r\n", "b.cn,,self,pending\r"] {
+        let loaded = load("t.csv", format!("{HEADER}{}{end}", row("a.cn", "self")));
+        assert!(find(&loaded.snapshot, "a.cn").is_some() && loaded.issues.is_empty(), "{end:?}: {:?}", loaded.issues);
+    }
+}
+
+#[test]
 fn unfit_files_are_refused_whole() {
     for (file, text, expected) in [
         ("t.csv", "domain,acces\na.cn,self\n".to_owned(), "unknown column \"acces\"; did you mean access?"),
         ("t.csv", "domain,site_no\n".to_owned(), "column access is missing"),
-        ("t.csv", format!("{HEADER}a.cn,京ICP"), "ends in the middle of a record"),
+        ("t.csv", format!("{HEADER}a.cn,京ICP"), "line 2: the file ends in the middle of a record"),
+        // Each could be the beginning of a longer row.
+        (
+            "t.csv",
+            format!("{HEADER}{}cut.cn,京ICP备2021000004号-1,self,", row("a.cn", "self")),
+            "line 3: the file ends",
+        ),
+        (
+            "t.csv",
+            "domain,site_no,access\ncut.cn,京ICP备2021000004号-1,sel".to_owned(),
+            "expected a line feed at the end",
+        ),
+        ("t.csv", "domain,access\ncut.cn,\"self\"".to_owned(), "expected a line feed at the end"),
         ("t.jsonl", "{\"domain\":\"a.cn\",\"acc".to_owned(), "ends in the middle of a record"),
         ("t.toml", "[[filing]]\ndomain = \n".to_owned(), "line 2"),
         ("t.toml", "[[filling]]\n".to_owned(), "unknown field"),
@@ -290,6 +310,8 @@ fn a_worse_state_is_refused_and_the_last_good_one_stays() {
     fs::remove_file(dir.path().join("a.csv")).expect("removes");
     let reason = refused(store.reload(now(), Shrink::Refuse));
     assert!(reason.contains("no registry file"), "{reason}");
+    let reason = refused(Store::new(Settings::new("self", Vec::new())).reload(now(), Shrink::Refuse));
+    assert_eq!(reason, "registry.paths is empty; expected files or directories");
     write(&dir, "b.csv", &format!("{HEADER}{}", row("d1.cn", "self")));
     assert!(refused(store.reload(now(), Shrink::Refuse)).contains("a.csv: was loaded and is gone"));
     assert_eq!(store.loaded().expect("the old state").snapshot.generation(), 2);

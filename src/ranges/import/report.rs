@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::collect::Collected;
 use super::{Kind, Source};
+use crate::count::plural;
 use crate::ranges::span::{Family, Space, Spans};
 use crate::registry::Issue;
 
@@ -94,8 +95,13 @@ impl fmt::Display for ImportReport {
         };
         for source in &self.sources {
             let rows = match source.bad_rows {
-                0 => format!("{} ({}, {} rows)", source.path.display(), source.kind.label(), source.rows),
-                bad => format!("{} ({}, {} rows, {bad} bad)", source.path.display(), source.kind.label(), source.rows),
+                0 => format!("{} ({}, {})", source.path.display(), source.kind.label(), plural(source.rows, "row")),
+                bad => format!(
+                    "{} ({}, {}, {bad} bad)",
+                    source.path.display(),
+                    source.kind.label(),
+                    plural(source.rows, "row")
+                ),
             };
             line(&rows, source.v4, source.v6)?;
         }
