@@ -35,10 +35,15 @@ impl Data {
         let (store, other_store) = (registry.clone(), ranges.clone());
         let loading = spawn_blocking(move || match store.reload(now, Shrink::Refuse) {
             registry::ReloadOutcome::Refused(error) => Err(error),
+            // Nothing is there to compare with: an export that failed after its header would block everybody.
+            registry::ReloadOutcome::Published(snapshot, _) if snapshot.is_empty() => Err(one("no filing in any file")),
             registry::ReloadOutcome::Published(..) | registry::ReloadOutcome::Unchanged => Ok(()),
         });
         let other_loading = spawn_blocking(move || match other_store.reload(now, Shrink::Refuse) {
             ranges::ReloadOutcome::Refused(error) => Err(error),
+            ranges::ReloadOutcome::Published(ranges, _) if !ranges.has_mainland() => {
+                Err(one("no mainland address in any file, so no name would need a filing"))
+            }
             ranges::ReloadOutcome::Published(..) | ranges::ReloadOutcome::Unchanged => Ok(()),
         });
         let (loaded, other_loaded) = tokio::join!(loading, other_loading);
@@ -107,13 +112,17 @@ impl Requests {
     }
 }
 
+fn one(reason: &str) -> LoadError {
+    LoadError { reasons: vec![reason.to_owned()] }
+}
+
 /// Lets a failed first load pass where the settings allow to start without.
 fn may_miss(
     what: &'static str,
     loaded: Result<Result<(), LoadError>, tokio::task::JoinError>,
     on_missing: Missing,
 ) -> Result<(), LoadError> {
-    let cut_off = || LoadError { reasons: vec!["the load was cut off by an internal error".to_owned()] };
+    let cut_off = || one("the load was cut off by an internal error");
     let Err(error) = loaded.unwrap_or_else(|_| Err(cut_off())) else { return Ok(()) };
     if on_missing == Missing::Refuse {
         return Err(error);

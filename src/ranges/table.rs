@@ -218,6 +218,11 @@ impl Ranges {
         self.providers.get(tag.0 as usize).map(String::as_str).filter(|name| !name.is_empty())
     }
 
+    /// True when some address needs a filing.
+    pub fn has_mainland(&self) -> bool {
+        self.matches.iter().any(|found| found.region.needs_filing())
+    }
+
     /// One family as disjoint spans in ascending order that cover all of it; `None` where nothing is known.
     pub fn segments(&self, family: Family) -> Vec<(Span, Option<&RangeMatch>)> {
         let show = |(first, last, id): (u128, u128, u32)| {

@@ -404,6 +404,11 @@ impl Store {
         Ok(Examined::Different(Box::new(plan)))
     }
 
+    /// The configured paths, as text.
+    fn asked(&self) -> String {
+        self.settings.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    }
+
     fn paths(&self) -> Result<Vec<PathBuf>, LoadError> {
         if self.settings.paths.is_empty() {
             return Err(one("registry.paths is empty; expected files or directories".to_owned()));
@@ -411,8 +416,7 @@ impl Store {
         let paths = source::list_files(&self.settings.paths)
             .map_err(|(path, error)| one(format!("{}: {error}", path.display())))?;
         if paths.is_empty() {
-            let asked =
-                self.settings.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+            let asked = self.asked();
             return Err(one(format!("{asked}: no registry file; expected *.csv, *.jsonl, *.toml, also .gz or .zst")));
         }
         Ok(paths)

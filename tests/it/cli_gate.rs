@@ -179,3 +179,13 @@ fn a_second_sigterm_does_not_wait_for_requests_in_work() {
     gate.signal("TERM");
     assert_eq!(gate.end(), 0);
 }
+
+#[test]
+fn data_without_content_are_missing_data() {
+    let site = Site::new("rows.csv", "domain,site_no,access\n", DNS);
+    site.run(&["serve"]).expect(2, &["registry", "no filing in any file", "policy.on-missing-registry"]);
+    let site = Site::new("rows.csv", GOOD, DNS);
+    let abroad = "prefix,region,provider,product,origin\n192.0.2.0/24,overseas,,,\n";
+    std::fs::write(site.directory.path().join("tags.csv"), abroad).expect("writes");
+    site.run(&["serve"]).expect(2, &["ranges", "no mainland address", "policy.on-missing-ranges"]);
+}

@@ -445,7 +445,10 @@ mod tests {
             ("X-Forwarded-For", Field::XForwardedFor),
             ("X-Forwarded-Fox", Field::Other),
             ("Hosts", Field::Other),
-            ("content_length", Field::Other),
+            ("content_length", Field::Twin),
+            ("Via", Field::Via),
+            ("x-forwarded-HOST", Field::ForwardedHost),
+            ("x_y", Field::Other),
         ] {
             assert_eq!(Field::of(name.as_bytes()), field, "{name}");
         }
