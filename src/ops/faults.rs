@@ -20,9 +20,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What the decision rests on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// No registry was ever loaded, or it has no filing.
+    /// No registry was ever loaded, or the first has no filing.
     pub registry_missing: bool,
-    /// No ranges were ever loaded, or none is mainland.
+    /// No ranges were ever loaded, or in the first none is mainland.
     pub ranges_missing: bool,
     /// Time since the registry was last loaded or found unchanged.
     pub registry_age: Duration,
@@ -109,8 +109,10 @@ impl Faults {
     pub fn look_at(&self, now: Moment) {
         let (registry_age, clock_offset) = self.ages_at(now);
         let next = |view: &View| {
-            let registry_missing = view.registry.generation() == 0 || view.registry.is_empty();
-            let ranges_missing = view.ranges.generation() == 0 || !view.ranges.has_mainland();
+            // A first generation without content is a start without data; a later one was accepted by an operator.
+            let is_first = |generation: u64| generation <= 1;
+            let registry_missing = is_first(view.registry.generation()) && view.registry.is_empty();
+            let ranges_missing = is_first(view.ranges.generation()) && !view.ranges.has_mainland();
             decide(&self.settings, &Facts { registry_missing, ranges_missing, registry_age, clock_offset })
         };
         let before = self.view.load_full();
