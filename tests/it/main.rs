@@ -1,6 +1,7 @@
 //! The integration binary: one program, so that the crate is linked once.
 
 mod allocations;
+mod bind_check;
 mod cli;
 mod cli_gate;
 mod config;
