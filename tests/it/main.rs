@@ -4,6 +4,7 @@ mod allocations;
 mod bind_check;
 mod cli;
 mod cli_gate;
+mod cli_registry;
 mod config;
 mod dns_bypass;
 mod dns_properties;
