@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion};
 use icpgate::dns::answer::Answer;
-use icpgate::dns::gate::{Companions, conclude};
+use icpgate::dns::gate::conclude;
 use icpgate::dns::handler::{Client, Gate, Taken};
 use icpgate::dns::question::{Query, Question, decode, encode};
 use icpgate::dns::send::Transport;
@@ -103,7 +103,7 @@ impl Bench {
                 let (question, answer) = &self.answers[i % self.answers.len()];
                 let now = SystemTime::UNIX_EPOCH;
                 let view = self.view.load();
-                let judged = conclude(&self.settings, &view, now, question, answer, &Companions::default());
+                let judged = conclude(&self.settings, &view, now, question, answer, None);
                 assert!(black_box(judged).is_ok_and(|judged| judged.enforced));
             }
             "cached_answer" => {

@@ -22,7 +22,8 @@ const SIZES: [usize; 3] = [100_000, 1_000_000, 10_000_000];
 const ASKED: usize = 1 << 16;
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    // Cargo adds a flag of its own.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     match words.first().map(String::as_str) {
         Some("load") => load(&words[1..]),
         Some("edit") => edit(Path::new(&words[1])),

@@ -209,12 +209,15 @@ impl Checker<'_> {
         if !is_good {
             self.refuse("provider.id", &provider.id, "expected 1 to 64 characters without blank, comma or semicolon");
         }
-        if !provider.filing_url.is_empty() {
-            self.url("provider.filing-url", &provider.filing_url);
+        for (key, url) in [("provider.url", &provider.url), ("provider.filing-url", &provider.filing_url)] {
+            if !url.is_empty() {
+                self.url(key, url);
+            }
         }
         ProviderText {
             id: provider.id.clone(),
             name: provider.name.clone(),
+            url: provider.url.clone(),
             filing_url: provider.filing_url.clone(),
             contact: provider.contact.clone(),
         }

@@ -12,7 +12,7 @@ use super::svcb::{self, Service};
 use super::wire::{self, Record, Section, WireError, flag, rcode, rtype};
 use crate::model::DomainName;
 
-/// Addresses of one answer that are judged; more make it an answer nobody needs (64 KiB hold 4,000).
+/// Addresses of one answer, hints included; an answer with more is not passed on, for all of them must be judged.
 const ADDRESSES_MAX: usize = 4096;
 
 /// An answer with what it leads to.
@@ -26,10 +26,14 @@ pub struct Answer {
     pub flags: u16,
     /// Addresses in the answer section, hints included.
     pub addresses: Vec<IpAddr>,
-    /// CNAME, DNAME and service targets in the answer section.
+    /// CNAME and DNAME targets in the answer section; never a service's target, which its owner may choose freely.
     pub chain: Vec<DomainName>,
-    /// Services that name another target, whose addresses are judged too (D-D6).
-    pub targets: Vec<DomainName>,
+    /// Services that name another target, whose addresses are judged too (D-D6), and whether they are aliases.
+    pub targets: Vec<(DomainName, bool)>,
+    /// True when the answer section holds HTTPS or SVCB records.
+    pub has_services: bool,
+    /// An alias out of the local zones that the client, by RD, did not ask to be followed.
+    pub open_alias: Option<DomainName>,
     /// True when some HTTPS or SVCB record carries `ech`.
     pub has_ech: bool,
     /// Extended errors of the sender.
@@ -53,6 +57,8 @@ impl Answer {
             addresses: Vec::new(),
             chain: Vec::new(),
             targets: Vec::new(),
+            has_services: false,
+            open_alias: None,
             has_ech: false,
             errors: extended_errors(&message)?,
             lifetime: None,
@@ -67,7 +73,9 @@ impl Answer {
                 res.answer_record(&message, record)?;
             }
         }
-        res.addresses.truncate(ADDRESSES_MAX);
+        if res.addresses.len() > ADDRESSES_MAX {
+            return Err(WireError::TooLarge);
+        }
         res.lifetime = lifetime(&message, &records, res.rcode());
         res.records = records;
         Ok(res)
@@ -76,6 +84,12 @@ impl Answer {
     /// The response code, without the OPT's upper bits.
     pub fn rcode(&self) -> u16 {
         self.flags & flag::RCODE
+    }
+
+    /// True when the answer section holds records of the type, or any for ANY.
+    pub fn has_records(&self, qtype: u16) -> bool {
+        let mut answers = self.records.iter().filter(|record| record.section == Section::Answer);
+        answers.any(|record| record.rtype == qtype || qtype == rtype::ANY)
     }
 
     /// The octets of its question, and where the records begin.
@@ -94,10 +108,10 @@ impl Answer {
                 self.chain.push(target);
             }
             rtype::HTTPS | rtype::SVCB => {
-                let Service { target, hints, has_ech } = svcb::read(message, record)?;
+                let Service { target, hints, has_ech, is_alias } = svcb::read(message, record)?;
                 self.addresses.extend(hints);
-                self.chain.extend(target.clone());
-                self.targets.extend(target);
+                self.targets.extend(target.map(|target| (target, is_alias)));
+                self.has_services = true;
                 self.has_ech |= has_ech;
             }
             _ => {}

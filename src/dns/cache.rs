@@ -4,7 +4,7 @@
 //! under. Under anything else it is judged again from what is kept: no upstream is asked, and no verdict outlives its
 //! generation (interception D-D26, peers' #54). Bounded by octets.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -12,7 +12,8 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::answer::Answer;
-use super::gate::{Companions, Judged};
+use super::companions::Companions;
+use super::gate::Judged;
 use super::question::Question;
 use super::settings::Settings;
 use super::wire::{flag, rcode};
@@ -49,8 +50,8 @@ pub struct Entry {
     pub stored_at: Instant,
     /// How long it may be used.
     pub lifetime: Duration,
-    /// Other addresses the verdict looks at; set once, when first needed.
-    pub companions: OnceLock<Companions>,
+    /// Other addresses the verdict looks at, once they were needed.
+    pub companions: ArcSwapOption<Companions>,
     /// The last judgement.
     pub judged: ArcSwapOption<Judged>,
 }
@@ -63,7 +64,7 @@ impl Entry {
             source,
             stored_at: Instant::now(),
             lifetime,
-            companions: OnceLock::new(),
+            companions: ArcSwapOption::empty(),
             judged: ArcSwapOption::empty(),
         }
     }
@@ -83,8 +84,10 @@ struct Octets;
 
 impl Weighter<Key, Arc<Entry>> for Octets {
     fn weight(&self, key: &Key, entry: &Arc<Entry>) -> u64 {
-        // The message twice (as it came and finished) and the fixed parts.
-        (key.len() + 2 * entry.answer.message.len() + 40 * entry.answer.records.len() + 512) as u64
+        // The message twice (as it came and finished), names at their longest, and the fixed parts.
+        let answer = &entry.answer;
+        let names = answer.chain.len() + answer.targets.len();
+        (key.len() + 2 * answer.message.len() + 40 * answer.records.len() + 256 * names + 512) as u64
     }
 }
 
@@ -123,7 +126,7 @@ impl AnswerCache {
 
     /// Makes an entry of an upstream's answer and keeps it if it has a lifetime.
     pub fn store(&self, question: &Question, answer: Answer) -> Arc<Entry> {
-        let is_negative = answer.addresses.is_empty() && answer.rcode() != rcode::NOERROR;
+        let is_negative = answer.rcode() != rcode::NOERROR || !answer.has_records(question.qtype);
         let ceiling = if is_negative { self.negative_ttl_max } else { self.ttl_max };
         let lifetime = answer.lifetime.unwrap_or_default().min(ceiling);
         // A truncated answer is no answer; one without records or SOA has no lifetime.

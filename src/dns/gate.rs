@@ -5,9 +5,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::answer::Answer;
+use super::companions::Companions;
 use super::edns::ExtendedError;
 use super::question::Question;
 use super::rewrite::{self, Finished, Keep};
@@ -15,16 +16,7 @@ use super::settings::{JudgeFamilies, Settings};
 use super::wire::{Record, Section, WireError, read_name, rtype};
 use crate::model::{Day, DomainName, Hop, Host, NameRef, Subject, Via};
 use crate::policy::judge::needs_filing;
-use crate::policy::{MixedAnswer, Rules, Stance, Verdict, View};
-
-/// Addresses beside the answer's own that a verdict looks at.
-#[derive(Clone, Debug, Default)]
-pub struct Companions {
-    /// Addresses of the other family, of the owner, of service targets.
-    pub addresses: Vec<IpAddr>,
-    /// Names on the way to them.
-    pub chain: Vec<DomainName>,
-}
+use crate::policy::{Action, ExpiredPolicy, MixedAnswer, Reason, Rules, Stance, Verdict, View};
 
 /// What a judgement rested on; anything else asks for another one.
 #[derive(Clone)]
@@ -63,6 +55,15 @@ pub struct Judged {
     pub enforced: bool,
     /// What it rested on.
     pub basis: Basis,
+    /// When its companions end; `None` where it rests on none.
+    pub valid_until: Option<Instant>,
+}
+
+impl Judged {
+    /// True when it still holds on `basis`.
+    pub fn holds_on(&self, basis: &Basis) -> bool {
+        self.basis.is(basis) && self.valid_until.is_none_or(|end| Instant::now() < end)
+    }
 }
 
 /// True for types whose answers lead to addresses (rule AMB-15); all others pass.
@@ -70,107 +71,152 @@ pub fn leads_to_addresses(qtype: u16) -> bool {
     matches!(qtype, rtype::A | rtype::AAAA | rtype::HTTPS | rtype::SVCB | rtype::ANY)
 }
 
-/// The questions whose answers belong to the judgement of `answer`; empty when it stands alone.
+/// True when the judgement of `answer` must know more than the answer.
 ///
 /// HTTPS and SVCB lead to the addresses of their owner and targets (D-D5, D-D6); an A answer without a mainland address
-/// may have a mainland AAAA beside it (D-D11), which matters only for names that may not lead to the mainland.
+/// may have a mainland AAAA beside it (D-D11), and an alias that the client follows by itself leads somewhere (D-D1). All of
+/// this matters only for names that may not lead to the mainland.
 pub fn companions_needed(
     settings: &Settings,
     view: &View,
     now: SystemTime,
     question: &Question,
     answer: &Answer,
-) -> Vec<Question> {
-    let name = &question.name;
+) -> bool {
+    let is_judged = !matches!(view.stance(), Stance::Off | Stance::NotReady);
+    let leads_on = match question.qtype {
+        rtype::A | rtype::AAAA => {
+            answer.open_alias.is_some()
+                || (settings.judge_families == JudgeFamilies::Both && !answer.addresses.is_empty())
+        }
+        rtype::HTTPS | rtype::SVCB => answer.open_alias.is_some() || answer.has_records(question.qtype),
+        _ => false,
+    };
     // Even a name that passes anywhere must not keep `ech` before a mainland server (D-D8).
-    let passes = || !answer.has_ech && may_lead_anywhere(view, name.as_ref(), now);
-    if view.stance() == Stance::Off || !leads_to_addresses(question.qtype) || passes() {
-        return Vec::new();
-    }
-    let both = |name: &DomainName| [question.about(name.clone(), rtype::A), question.about(name.clone(), rtype::AAAA)];
-    match question.qtype {
-        rtype::A | rtype::AAAA if settings.judge_families == JudgeFamilies::Asked || answer.addresses.is_empty() => {
-            Vec::new()
-        }
-        rtype::A => vec![question.about(name.clone(), rtype::AAAA)],
-        rtype::AAAA => vec![question.about(name.clone(), rtype::A)],
-        rtype::HTTPS | rtype::SVCB if answer.records.iter().any(|record| record.rtype == question.qtype) => {
-            /// Targets looked up of one answer; a record set has one or two.
-            const TARGETS_MAX: usize = 8;
-            std::iter::once(name).chain(answer.targets.iter().take(TARGETS_MAX)).flat_map(both).collect()
-        }
-        _ => Vec::new(),
-    }
+    is_judged && leads_on && (answer.has_ech || !may_lead_anywhere(view, question.name.as_ref(), now))
 }
 
 /// True when `name` passes even before our own mainland servers: then no address can turn the verdict.
-fn may_lead_anywhere(view: &View, name: NameRef<'_>, now: SystemTime) -> bool {
+pub(super) fn may_lead_anywhere(view: &View, name: NameRef<'_>, now: SystemTime) -> bool {
     let subject = Subject { host: Host::Name(name), hop: Hop::InLine, via: Via::Dns };
     !view.judge(&subject, now).blocks()
 }
 
-/// Judges an answer and makes what the client gets of it.
+/// Judges an answer and makes what the client gets of it; `companions` where [`companions_needed`] says so.
 pub fn conclude(
     settings: &Settings,
     view: &View,
     now: SystemTime,
     question: &Question,
     answer: &Answer,
-    companions: &Companions,
+    companions: Option<&Companions>,
 ) -> Result<Judged, WireError> {
-    let basis = Basis::of(view, now);
     let verdict = judge(view, now, question, answer, companions);
+    let change_in = time_to_change(view, now, question, verdict.as_ref());
+    // Near its change a verdict is reached anew each second, so that the TTL counts down to it.
+    let ceiling = settings.mainland_ttl_max;
+    let schedule = change_in.map(|left| Instant::now() + left.saturating_sub(ceiling).max(Duration::from_secs(1)));
+    let carried_out = verdict.as_ref().is_none_or(|verdict| verdict.enforceable || verdict.action == Action::Allow);
+    let done = |finished, errors, enforced: bool| Judged {
+        finished,
+        errors,
+        verdict,
+        enforced: enforced && carried_out,
+        basis: Basis::of(view, now),
+        valid_until: companions.map(|companions| companions.valid_until).into_iter().chain(schedule).min(),
+    };
     let stance = view.stance();
-    let blocks = verdict.as_ref().is_some_and(Verdict::blocks);
-    let done = |finished, errors, enforced| Judged { finished, errors, verdict, enforced, basis: basis.clone() };
-    if stance != Stance::Enforce {
-        let keep = Keep { address: &|_, _| true, ech: true, dnssec: stance == Stance::Off || question.dnssec_ok };
-        let finished = rewrite::pass(answer, question, &keep, u32::MAX)?;
-        return Ok(done(Some(finished), answer.errors.clone(), false));
+    match stance {
+        Stance::Enforce => {}
+        Stance::Observe | Stance::Off => {
+            let keep = Keep { address: &|_, _| true, ech: true, dnssec: stance == Stance::Off || question.dnssec_ok };
+            let finished = rewrite::pass(answer, question, &keep, u32::MAX)?;
+            return Ok(done(Some(finished), answer.errors.clone(), false));
+        }
+        // Nothing that would need a verdict passes.
+        Stance::NotReady => {
+            let keep = Keep { address: &|_, _| false, ech: false, dnssec: question.dnssec_ok };
+            let finished = rewrite::pass(answer, question, &keep, u32::MAX)?;
+            return Ok(done(Some(finished), answer.errors.clone(), false));
+        }
     }
-    if let Some(verdict) = verdict.filter(|_| blocks) {
+    if let Some(verdict) = verdict.filter(Verdict::blocks) {
         let text = explain(&verdict, question.name.as_ref());
         let errors = vec![ExtendedError::new(settings.block.ede_code, text)];
-        let stripped = strip(view, now, question, answer, &verdict)?;
-        let finished = match stripped {
+        let finished = match strip(view, now, question, answer, &verdict)? {
             Some(finished) => Some(finished),
             None => rewrite::block(question, &settings.block, answer.flags),
         };
         return Ok(done(finished, errors, true));
     }
-    let all = answer.addresses.iter().chain(&companions.addresses);
-    let is_mainland = all.copied().any(|addr| needs_filing(&view.ranges, addr));
-    let ttl_max =
-        if is_mainland { u32::try_from(settings.mainland_ttl_max.as_secs()).unwrap_or(u32::MAX) } else { u32::MAX };
+    // Services in an answer to ANY are not followed, so they stay only where they could do no harm (D-D13).
+    let is_any = question.qtype == rtype::ANY;
+    if is_any && answer.has_services && !may_lead_anywhere(view, question.name.as_ref(), now) {
+        return Ok(done(Some(rewrite::minimal(question, &settings.block, answer.flags)), answer.errors.clone(), true));
+    }
+    let mut finished = pass(settings, view, now, question, answer, companions, verdict.as_ref())?;
+    if let Some(left) = change_in {
+        finished.ttl_max = finished.ttl_max.min(u32::try_from(left.as_secs()).unwrap_or(u32::MAX));
+    }
+    Ok(done(Some(finished), answer.errors.clone(), true))
+}
+
+/// How long until the verdict on the name changes by itself; an answer must not be kept for longer.
+fn time_to_change(view: &View, now: SystemTime, question: &Question, verdict: Option<&Verdict>) -> Option<Duration> {
+    let domain = verdict?.registrable(question.name.as_ref())?;
+    let ended_counts = view.rules.expired == ExpiredPolicy::Block;
+    view.registry.next_change(domain, now, ended_counts)?.duration_since(now).ok()
+}
+
+/// An answer that passes, its TTL capped and `ech` taken out where it leads to the mainland.
+fn pass(
+    settings: &Settings,
+    view: &View,
+    now: SystemTime,
+    question: &Question,
+    answer: &Answer,
+    companions: Option<&Companions>,
+    verdict: Option<&Verdict>,
+) -> Result<Finished, WireError> {
+    let paths = companions.map_or(&[][..], |companions| &companions.paths);
+    let mut all = answer.addresses.iter().chain(paths.iter().flat_map(|path| &path.addresses));
+    let is_mainland = all.any(|&addr| needs_filing(&view.ranges, addr))
+        || verdict.is_some_and(|verdict| verdict.reason != Reason::NotMainland)
+        || companions.is_some_and(|companions| !companions.are_complete);
+    let ttl_max = if is_mainland || answer.has_services { settings.mainland_ttl_max.as_secs() } else { u64::MAX };
     // The answer to a question for addresses was judged as a whole, by the query name; any other address by its owner.
     let was_judged = |record: &Record| record.section == Section::Answer && leads_to_addresses(question.qtype);
     let keep = Keep {
         address: &|record, addr| was_judged(record) || may_stay(view, now, answer, record, addr),
-        ech: !is_mainland,
+        ech: !is_mainland && question.qtype != rtype::ANY,
         dnssec: question.dnssec_ok,
     };
-    let finished = rewrite::pass(answer, question, &keep, ttl_max)?;
-    Ok(done(Some(finished), answer.errors.clone(), true))
+    rewrite::pass(answer, question, &keep, u32::try_from(ttl_max).unwrap_or(u32::MAX))
 }
 
+/// The verdict on all ways the answer opens: each is judged for itself, the strictest counts.
 fn judge(
     view: &View,
     now: SystemTime,
     question: &Question,
     answer: &Answer,
-    companions: &Companions,
+    companions: Option<&Companions>,
 ) -> Option<Verdict> {
     if view.stance() == Stance::Off || !leads_to_addresses(question.qtype) {
         return None;
     }
-    let addresses: Vec<IpAddr> = answer.addresses.iter().chain(&companions.addresses).copied().collect();
-    if addresses.is_empty() {
-        return None;
-    }
-    let chain: Vec<DomainName> = answer.chain.iter().chain(&companions.chain).cloned().collect();
-    let hop = Hop::Resolved { addresses: &addresses, chain: &chain };
-    let subject = Subject { host: Host::Name(question.name.as_ref()), hop, via: Via::Dns };
-    Some(view.judge(&subject, now))
+    let one = |addresses: &[IpAddr], chain: &[DomainName]| {
+        let hop = Hop::Resolved { addresses, chain };
+        let subject = Subject { host: Host::Name(question.name.as_ref()), hop, via: Via::Dns };
+        (!addresses.is_empty()).then(|| view.judge(&subject, now))
+    };
+    let own = one(&answer.addresses, &answer.chain);
+    let paths = companions.map_or(&[][..], |companions| &companions.paths);
+    let others = paths.iter().filter_map(|path| one(&path.addresses, &path.chain));
+    let worst = own.into_iter().chain(others).max_by_key(Verdict::precedence)?;
+    // What the answer itself holds may stay where only another way is the mainland's.
+    let mixed = own.map_or(worst.mixed, |own| own.mixed || (worst.blocks() && !own.blocks()));
+    Some(Verdict { mixed, ..worst })
 }
 
 /// The answer without its mainland addresses, where the policy says so and something is left (rule AMB-16).

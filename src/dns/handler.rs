@@ -8,27 +8,25 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::answer::Answer;
 use super::cache::{AnswerCache, Entry, Source};
+use super::companions::Companions;
 use super::counters::{CacheOutcome, Counters};
 use super::edns::{ExtendedError, info_code};
-use super::gate::{self, Basis, Companions, Judged};
+use super::find::{FindError, Freshness};
+use super::gate::{self, Basis, Judged};
 use super::question::{DecodeError, Query, Question, decode};
 use super::rewrite;
 use super::send::{Delivery, Transport, deliver, refuse};
 use super::settings::{Settings, UpstreamDown};
 use super::upstream::{UpstreamError, Upstreams};
-use super::wire::{Record, Section, Writer, flag, rcode, rtype};
+use super::wire::{flag, rcode, rtype};
 use super::zones::Zones;
 use crate::model::Via;
 use crate::policy::special::{SpecialUse, special_use};
 use crate::policy::{SharedView, Sink, Stance, VerdictRecord, View};
 
-/// Aliases followed from one local zone to the next or out to upstreams; longer chains are somebody's mistake.
-const ALIASES_MAX: usize = 8;
 /// TTL of a stale answer (RFC 8767 section 4).
 const STALE_TTL_SECONDS: u32 = 30;
 
@@ -44,13 +42,13 @@ pub enum Taken {
 
 /// The DNS plane without its sockets.
 pub struct Gate {
-    settings: Settings,
-    view: SharedView,
+    pub(super) settings: Settings,
+    pub(super) view: SharedView,
     sink: Sink,
-    counters: Arc<Counters>,
-    cache: AnswerCache,
-    zones: ArcSwap<Zones>,
-    upstreams: Upstreams,
+    pub(super) counters: Arc<Counters>,
+    pub(super) cache: AnswerCache,
+    pub(super) zones: ArcSwap<Zones>,
+    pub(super) upstreams: Upstreams,
     inflight: Semaphore,
 }
 
@@ -126,16 +124,15 @@ impl Gate {
         }
         let view = self.view.load_full();
         let now = self.view.now();
-        if view.stance() == Stance::NotReady && gate::leads_to_addresses(query.question.qtype) {
-            self.counters.not_ready.increment();
-            let faults: Vec<&str> = view.faults.iter().map(|(fault, _)| fault.label()).collect();
-            return self.error(&query, client, rcode::SERVFAIL, Some((info_code::NOT_READY, &faults.join(", "))));
+        if let Some(refusal) = self.not_ready(&view, &query, client) {
+            return refusal;
         }
         if let Some(special) = special_use(query.question.name.as_ref()) {
             return self.special(&query, client, special);
         }
-        if let Some(entry) = self.cache.fresh(&query.question)
-            && let Some((judged, outcome)) = self.judged(&view, now, &query.question, &entry)
+        if !self.zones.load().holds(query.question.name.as_ref())
+            && let Some(entry) = self.cache.fresh(&query.question)
+            && let Ok((judged, outcome)) = self.judged(&view, now, &query.question, &entry, None)
         {
             self.counters.cache(outcome);
             return self.send(&view, now, &query, client, &entry, &judged, Freshness::Cached);
@@ -151,134 +148,86 @@ impl Gate {
         };
         self.counters.cache(CacheOutcome::Miss);
         let deadline = Instant::now() + self.settings.resolve_timeout;
-        let question = &query.question;
-        let found = match self.find(question, deadline).await {
-            Ok(entry) => self.with_companions(question, entry, deadline).await,
-            Err(error) => Err(error),
-        };
-        // One view for the judgement, taken after the waiting.
-        let view = self.view.load_full();
-        let now = self.view.now();
+        let found = self.find(&query.question, deadline).await;
         match found {
-            Ok(entry) => {
-                let judged = self.judged(&view, now, question, &entry).map(|(judged, _)| judged);
-                match judged {
-                    Some(judged) => taken(self.send(&view, now, query, client, &entry, &judged, Freshness::New)),
-                    None => taken(self.unreadable(query, client)),
-                }
-            }
-            Err(FindError::Unreadable) => taken(self.unreadable(query, client)),
-            Err(FindError::Upstream(error)) => taken(self.without_upstream(&view, now, query, client, error)),
+            Ok((entry, freshness)) => taken(self.conclude(query, client, &entry, freshness, deadline).await),
+            Err(error) => taken(self.without_answer(query, client, error)),
         }
     }
 
-    //--- Finding -----------------------------------------------------------------------------------------------------
-
-    /// An answer from cache, zones or upstreams.
-    async fn find(&self, question: &Question, deadline: Instant) -> Result<Arc<Entry>, FindError> {
-        if let Some(entry) = self.cache.fresh(question) {
-            return Ok(entry);
-        }
-        let zones = self.zones.load_full();
-        if zones.holds(question.name.as_ref()) {
-            return self.find_local(&zones, question, deadline).await;
-        }
-        let message = self.upstreams.ask(question, deadline).await.map_err(FindError::Upstream)?;
-        let answer = Answer::read(message).map_err(|_| FindError::Unreadable)?;
-        let entry = self.cache.store(question, answer);
-        self.counters.cache_octets.set(self.cache.octets());
-        Ok(entry)
-    }
-
-    /// A local answer, its aliases followed into other zones and out to upstreams.
-    async fn find_local(&self, zones: &Zones, question: &Question, deadline: Instant) -> Result<Arc<Entry>, FindError> {
-        let message = zones.ask(question).await.ok_or(FindError::Unreadable)?;
-        let mut answer = Answer::read(message).map_err(|_| FindError::Unreadable)?;
-        for _ in 0..ALIASES_MAX {
-            let Some(target) = open_alias(question, &answer) else { break };
-            let next = question.about(target.clone(), question.qtype);
-            let more = if zones.holds(target.as_ref()) {
-                zones.ask(&next).await
-            } else if question.recursion_desired {
-                self.upstreams.ask(&next, deadline).await.ok()
-            } else {
-                None
-            };
-            let Some(more) = more.and_then(|message| Answer::read(message).ok()) else { break };
-            answer = join(question, &answer, &more).ok_or(FindError::Unreadable)?;
-        }
-        // Whoever is served a zone here may ask for other names too (RFC 1035 section 4.1.1).
-        answer.flags |= self.own_flags();
-        Ok(Arc::new(Entry::new(answer, Source::Local, std::time::Duration::ZERO)))
-    }
-
-    /// Looks up what else the judgement of `entry` needs, once.
-    async fn with_companions(
+    /// Judges what was found, with whatever else the judgement needs, and answers.
+    async fn conclude(
         &self,
-        question: &Question,
-        entry: Arc<Entry>,
+        query: &Query,
+        client: Client,
+        entry: &Entry,
+        freshness: Freshness,
         deadline: Instant,
-    ) -> Result<Arc<Entry>, FindError> {
-        if entry.companions.get().is_some() {
-            return Ok(entry);
-        }
-        let view = self.view.load_full();
-        let needed = gate::companions_needed(&self.settings, &view, self.view.now(), question, &entry.answer);
-        let mut companions = Companions::default();
-        let mut all_found = true;
-        for next in &needed {
-            match self.find(next, deadline).await {
-                Ok(found) => {
-                    companions.addresses.extend(&found.answer.addresses);
-                    companions.chain.extend(found.answer.chain.iter().cloned());
-                }
-                Err(_) => all_found = false,
+    ) -> Taken {
+        let question = &query.question;
+        let mut companions = None;
+        loop {
+            // One view for the judgement, taken after the waiting.
+            let (view, now) = (self.view.load_full(), self.view.now());
+            if let Some(refusal) = self.not_ready(&view, query, client) {
+                return refusal;
+            }
+            match self.judged(&view, now, question, entry, companions.as_ref()) {
+                Ok((judged, _)) => return self.send(&view, now, query, client, entry, &judged, freshness),
+                Err(NotJudged::Companions) if companions.is_none() => {}
+                Err(_) => return self.unreadable(query, client),
+            }
+            match self.companions(question, &entry.answer, deadline).await {
+                Ok(found) => companions = Some(found),
+                Err(error) => return self.without_answer(query, client, error),
             }
         }
-        let asked_for_addresses = matches!(question.qtype, rtype::A | rtype::AAAA);
-        if !all_found && !asked_for_addresses {
-            // A service record leads where its addresses lead: unknown is not harmless.
-            return Err(FindError::Upstream(UpstreamError::Unreachable));
+    }
+
+    /// The refusal of what needs a verdict while the gate is not ready.
+    fn not_ready(&self, view: &View, query: &Query, client: Client) -> Option<Taken> {
+        if view.stance() != Stance::NotReady || !gate::leads_to_addresses(query.question.qtype) {
+            return None;
         }
-        if !all_found {
-            // The addresses in the answer are all the client gets, and they are judged; the other family is judged when
-            // it is asked for. Not remembered, so that the next query looks again.
-            let alone = Entry::new(entry.answer.clone(), entry.source, entry.lifetime);
-            let _ = alone.companions.set(companions);
-            return Ok(Arc::new(alone));
-        }
-        let _ = entry.companions.set(companions);
-        Ok(entry)
+        self.counters.not_ready.increment();
+        let faults: Vec<&str> = view.faults.iter().map(|(fault, _)| fault.label()).collect();
+        Some(self.error(query, client, rcode::SERVFAIL, Some((info_code::NOT_READY, &faults.join(", ")))))
     }
 
     //--- Judging -----------------------------------------------------------------------------------------------------
 
-    /// The entry's judgement under `view`, made anew where the old one rests on something else. `None`: companions are
-    /// missing, or the answer cannot be written.
+    /// The entry's judgement under `view`, made anew where the old one rests on something else, with the companions just
+    /// looked up or those it has.
     fn judged(
         &self,
         view: &View,
         now: SystemTime,
         question: &Question,
         entry: &Entry,
-    ) -> Option<(Arc<Judged>, CacheOutcome)> {
-        let basis = Basis::of(view, now);
+        looked_up: Option<&Arc<Companions>>,
+    ) -> Result<(Arc<Judged>, CacheOutcome), NotJudged> {
         if let Some(judged) = entry.judged.load_full()
-            && judged.basis.is(&basis)
+            && looked_up.is_none()
+            && judged.holds_on(&Basis::of(view, now))
         {
-            return Some((judged, CacheOutcome::Hit));
+            return Ok((judged, CacheOutcome::Hit));
         }
-        let none = Companions::default();
-        let companions = match entry.companions.get() {
-            Some(companions) => companions,
-            // Judged before without need of any, or never: under these rules some may be needed.
-            None if gate::companions_needed(&self.settings, view, now, question, &entry.answer).is_empty() => &none,
-            None => return None,
-        };
-        let judged = gate::conclude(&self.settings, view, now, question, &entry.answer, companions).ok()?;
-        let judged = Arc::new(judged);
-        entry.judged.store(Some(judged.clone()));
-        Some((judged, CacheOutcome::Rejudged))
+        let mut companions = None;
+        if gate::companions_needed(&self.settings, view, now, question, &entry.answer) {
+            let kept = || entry.companions.load_full().filter(|companions| companions.are_fresh());
+            companions = Some(looked_up.cloned().or_else(kept).ok_or(NotJudged::Companions)?);
+        }
+        let known = companions.as_deref();
+        let judged = gate::conclude(&self.settings, view, now, question, &entry.answer, known);
+        let judged = Arc::new(judged.map_err(|_| NotJudged::Unreadable)?);
+        // What rests on half of what it should is not kept: the next query looks again.
+        if known.is_none_or(|companions| companions.are_complete) {
+            entry.judged.store(Some(judged.clone()));
+            if companions.is_some() {
+                entry.companions.store(companions);
+            }
+        }
+        Ok((judged, CacheOutcome::Rejudged))
     }
 
     //--- Answering ---------------------------------------------------------------------------------------------------
@@ -359,7 +308,7 @@ impl Gate {
     }
 
     /// Flags of answers that rest on no other answer.
-    fn own_flags(&self) -> u16 {
+    pub(super) fn own_flags(&self) -> u16 {
         if self.settings.upstreams.is_empty() { 0 } else { flag::RA }
     }
 
@@ -395,48 +344,48 @@ impl Gate {
         self.error(query, client, rcode::SERVFAIL, Some((info_code::INVALID_DATA, "the answer could not be read")))
     }
 
-    /// No upstream answered: a stale answer, or SERVFAIL with the reason.
-    fn without_upstream(
-        &self,
-        view: &Arc<View>,
-        now: SystemTime,
-        query: &Query,
-        client: Client,
-        error: UpstreamError,
-    ) -> Taken {
-        if error == UpstreamError::NoUpstream {
-            return self.error(
-                query,
-                client,
-                rcode::REFUSED,
-                Some((info_code::NOT_SUPPORTED, "no zone and no upstream for this name")),
-            );
+    /// Nothing was found: a stale answer where no upstream answered, or a failure with the reason.
+    fn without_answer(&self, query: &Query, client: Client, error: FindError) -> Taken {
+        let error = match error {
+            FindError::Unreadable => return self.unreadable(query, client),
+            FindError::Upstream(UpstreamError::NoUpstream) => {
+                let reason = (info_code::NOT_SUPPORTED, "no zone and no upstream for this name");
+                return self.error(query, client, rcode::REFUSED, Some(reason));
+            }
+            FindError::Upstream(error) => error,
+        };
+        let (view, now) = (self.view.load_full(), self.view.now());
+        if let Some(refusal) = self.not_ready(&view, query, client) {
+            return refusal;
         }
         self.counters.unreachable.increment();
-        if self.settings.upstream_down == UpstreamDown::Stale {
-            let stale = self.cache.stale(&query.question);
-            let judged = stale.as_ref().and_then(|entry| self.judged(view, now, &query.question, entry));
-            if let (Some(entry), Some((judged, _))) = (stale, judged) {
-                self.counters.cache(CacheOutcome::Stale);
-                return self.send(view, now, query, client, &entry, &judged, Freshness::Stale);
-            }
+        if self.settings.upstream_down == UpstreamDown::Stale
+            && let Some((entry, judged)) = self.stale(&view, now, &query.question)
+        {
+            self.counters.cache(CacheOutcome::Stale);
+            return self.send(&view, now, query, client, &entry, &judged, Freshness::Stale);
         }
         self.error(query, client, rcode::SERVFAIL, Some((info_code::NO_REACHABLE_AUTHORITY, &error.to_string())))
     }
+
+    /// A stale answer with its judgement, on companions as old as it is.
+    fn stale(&self, view: &View, now: SystemTime, question: &Question) -> Option<(Arc<Entry>, Arc<Judged>)> {
+        let entry = self.cache.stale(question)?;
+        let is_address = matches!(question.qtype, rtype::A | rtype::AAAA);
+        // The other family of an address is judged when it is asked for; where a service leads must be known.
+        let unknown = || is_address.then(|| Arc::new(Companions { are_complete: false, ..Companions::none() }));
+        let companions = entry.companions.load_full().or_else(unknown);
+        let (judged, _) = self.judged(view, now, question, &entry, companions.as_ref()).ok()?;
+        Some((entry, judged))
+    }
 }
 
-/// How old an answer is when it is sent.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Freshness {
-    Cached,
-    New,
-    Stale,
-}
-
-/// Why no answer was found.
-enum FindError {
+/// Why an entry has no judgement.
+enum NotJudged {
+    /// It needs companions that are not there.
+    Companions,
+    /// The answer cannot be written.
     Unreadable,
-    Upstream(UpstreamError),
 }
 
 fn taken(taken: Taken) -> Option<Vec<u8>> {
@@ -444,27 +393,4 @@ fn taken(taken: Taken) -> Option<Vec<u8>> {
         Taken::Answered(message) => Some(message),
         Taken::Dropped | Taken::Waiting(_) => None,
     }
-}
-
-/// The target of an alias whose records are not in the answer.
-fn open_alias(question: &Question, answer: &Answer) -> Option<crate::model::DomainName> {
-    let is_final = |record: &Record| record.section == Section::Answer && record.rtype == question.qtype;
-    let may_alias = !matches!(question.qtype, rtype::CNAME | rtype::ANY | rtype::DNAME);
-    let is_open = may_alias && answer.rcode() == rcode::NOERROR && !answer.records.iter().any(is_final);
-    answer.chain.last().filter(|_| is_open).cloned()
-}
-
-/// An alias's answer with the answer of its target behind it.
-fn join(question: &Question, alias: &Answer, target: &Answer) -> Option<Answer> {
-    let octets = super::wire::question_octets(question.name.as_ref(), question.qtype, question.qclass);
-    let flags = (alias.flags & !flag::RCODE & !flag::AD) | target.rcode();
-    let mut writer = Writer::new(0, flags, &octets);
-    let in_answer = |record: &&Record| record.section == Section::Answer;
-    for record in alias.records.iter().filter(in_answer) {
-        writer.copy(&alias.message, record).ok()?;
-    }
-    for record in target.records.iter().filter(|record| record.section != Section::Additional) {
-        writer.copy(&target.message, record).ok()?;
-    }
-    Answer::read(Bytes::from(writer.finish())).ok()
 }

@@ -232,16 +232,26 @@ impl Limits {
         }
     }
 
-    /// Counts a client's connection in, unless it has too many.
-    fn enter(&self, client: IpAddr) -> bool {
+    /// A place for one more connection of a client, unless it has too many.
+    fn enter(self: &Arc<Self>, client: IpAddr) -> Option<ClientPlace> {
         let mut count = self.by_client.entry(client).or_insert(0);
-        let may = *count < self.per_client_max;
-        *count += usize::from(may);
-        may
+        if *count >= self.per_client_max {
+            return None;
+        }
+        *count += 1;
+        Some(ClientPlace { limits: self.clone(), client })
     }
+}
 
-    fn leave(&self, client: IpAddr) {
-        self.by_client.remove_if_mut(&client, |_, count| {
+/// One connection of a client, counted until it is dropped.
+struct ClientPlace {
+    limits: Arc<Limits>,
+    client: IpAddr,
+}
+
+impl Drop for ClientPlace {
+    fn drop(&mut self) {
+        self.limits.by_client.remove_if_mut(&self.client, |_, count| {
             *count = count.saturating_sub(1);
             *count == 0
         });
@@ -267,16 +277,15 @@ async fn serve_tcp(gate: Arc<Gate>, listener: TcpListener, limits: Arc<Limits>, 
             gate.counters().connections_refused.increment();
             continue;
         };
-        if !limits.enter(peer.ip()) {
+        let Some(place) = limits.enter(peer.ip()) else {
             gate.counters().connections_refused.increment();
             continue;
-        }
+        };
         let (gate, limits, drain) = (gate.clone(), limits.clone(), drain.clone());
         connections.spawn(async move {
-            let _permit = permit;
+            let _held = (permit, place);
             let _open = gate.counters().connections.enter();
             serve_connection(&gate, stream, peer, limits.idle, drain).await;
-            limits.leave(peer.ip());
         });
     }
     // Who comes now is refused at once and goes elsewhere, instead of waiting for nobody.

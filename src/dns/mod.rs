@@ -9,8 +9,10 @@
 
 pub mod answer;
 pub mod cache;
+pub mod companions;
 pub mod counters;
 pub mod edns;
+pub mod find;
 pub mod gate;
 pub mod handler;
 pub mod listener;

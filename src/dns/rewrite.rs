@@ -181,6 +181,15 @@ pub fn block(question: &Question, block: &Block, flags: u16) -> Option<Finished>
     Some(Finished { octets: writer.finish(), ttl_offsets: Vec::new(), ttl_max: u32::MAX })
 }
 
+/// The least answer to ANY, whatever blocked names get (RFC 8482 section 4.2).
+pub fn minimal(question: &Question, block: &Block, flags: u16) -> Finished {
+    let octets = super::wire::question_octets(question.name.as_ref(), question.qtype, question.qclass);
+    let flags = flag::QR | (flags & (flag::RD | flag::RA | flag::CD));
+    let mut writer = Writer::new(0, flags, &octets);
+    writer.record(Section::Answer, question.name.wire(), rtype::HINFO, 1, block.ttl_seconds, b"\x07RFC8482\x00");
+    Finished { octets: writer.finish(), ttl_offsets: Vec::new(), ttl_max: u32::MAX }
+}
+
 /// An SOA that lets resolvers keep the negative answer as long as the block's TTL (RFC 2308 section 3).
 fn soa_data(name: &[u8], ttl: u32) -> Vec<u8> {
     let mut res = name.to_vec();

@@ -18,6 +18,8 @@ pub struct Service {
     pub hints: Vec<IpAddr>,
     /// True when the record carries `ech`.
     pub has_ech: bool,
+    /// True in AliasMode: the client goes on to ask the target for the same type (RFC 9460 section 3).
+    pub is_alias: bool,
 }
 
 /// Reads a record. Unknown keys are skipped; a malformed list is an error, and the record must not be passed on.
@@ -27,7 +29,13 @@ pub fn read(message: &[u8], record: &Record) -> Result<Service, WireError> {
     if after > record.data_end {
         return Err(WireError::Truncated);
     }
-    let mut res = Service { target: (!target.as_ref().is_root()).then_some(target), hints: Vec::new(), has_ech: false };
+    // "TargetName … MUST NOT be compressed" (RFC 9460 section 2.2): a pointer could mean another name to the client.
+    if after - (record.data_at + 2) != target.wire().len() {
+        return Err(WireError::BadName);
+    }
+    let target = (!target.as_ref().is_root()).then_some(target);
+    // AliasMode has no parameters of its own (RFC 9460 section 2.4.2): what is there is ignored by clients, not by us.
+    let mut res = Service { target, hints: Vec::new(), has_ech: false, is_alias: priority == 0 };
     each_param(&message[after..record.data_end], |key, value| match key {
         KEY_IPV4HINT => {
             res.hints.extend(value.chunks_exact(4).map(|o| IpAddr::V4(Ipv4Addr::new(o[0], o[1], o[2], o[3]))));
@@ -39,8 +47,6 @@ pub fn read(message: &[u8], record: &Record) -> Result<Service, WireError> {
         KEY_ECH => res.has_ech = true,
         _ => {}
     })?;
-    // AliasMode has no parameters of its own (RFC 9460 section 2.4.2): what is there is ignored by clients, not by us.
-    let _ = priority;
     Ok(res)
 }
 

@@ -69,6 +69,9 @@ pub enum WireError {
     /// A name is malformed, too long, or its pointers do not lead backwards.
     #[error("malformed name")]
     BadName,
+    /// More of something than is read.
+    #[error("more addresses than are read")]
+    TooLarge,
     /// A record is longer than what is left.
     #[error("message ends inside a record")]
     Truncated,

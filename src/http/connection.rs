@@ -1,5 +1,7 @@
 //! One client connection: its requests one after the other, each read, judged, answered.
 
+mod client;
+
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -15,11 +17,11 @@ use super::body::{BodyError, Framing};
 use super::buffer::Buffer;
 use super::counters::{OriginFailure, RequestOutcome};
 use super::gate::{Asked, Blocked, Decision, Gate, PageRequest};
-use super::head::{Field, HeadError, Method, Progress, RequestHead, RequestParser, list};
+use super::head::{Field, HeadError, Hop, Method, Progress, RequestParser};
 use super::host::{HostError, HostName, address_text};
+use super::listener::{ClientPlace, Limits};
 use super::negotiate::{Format, Language};
 use super::origin::{OriginConnection, head_limits};
-use super::proxy_header::{self, ProxyHeader};
 use super::relay::{ClientSide, Outcome, Plan, RelayError, Relayed, persistence, relay};
 use super::reply::Short;
 use super::timer::Timer;
@@ -32,16 +34,29 @@ const ACME_ANSWER_OCTETS_MAX: u64 = 16 << 10;
 const LINGER: Duration = Duration::from_secs(2);
 /// How much of it.
 const LINGER_OCTETS_MAX: usize = 1 << 20;
-/// Addresses of a forwarding chain that are looked at.
-const FORWARDERS_MAX: usize = 32;
 
 /// Serves a connection until it ends.
-pub async fn serve(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr, drain: DrainWatch) {
+///
+/// `place` is the client's among its connections; a listed proxy's client is counted once the proxy has named it.
+pub(super) async fn serve(
+    gate: Arc<Gate>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Option<ClientPlace>,
+    limits: &Arc<Limits>,
+    drain: DrainWatch,
+) {
     // Small answers leave at once; a failure costs time only.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let mut connection = Connection::new(&gate, stream, peer, local, drain);
-    if connection.is_listed(peer.ip()) && !connection.read_proxy_header().await {
+    if connection.peer_is_listed && !connection.read_proxy_header().await {
+        return;
+    }
+    let is_named = connection.client != peer.ip().to_canonical();
+    let held = if is_named { limits.enter(connection.client) } else { place };
+    if is_named && held.is_none() {
+        gate.counters().connections_refused.increment();
         return;
     }
     connection.client_text = connection.client.to_string();
@@ -80,6 +95,8 @@ struct Connection<'a> {
     /// Who connected: the peer, or whom its PROXY header names.
     client: IpAddr,
     client_text: String,
+    /// True when the peer is a proxy whose word is taken.
+    peer_is_listed: bool,
     /// The address reached.
     local: SocketAddr,
     input: Buffer,
@@ -102,6 +119,7 @@ impl<'a> Connection<'a> {
             stream,
             client: peer.ip().to_canonical(),
             client_text: String::new(),
+            peer_is_listed: gate.settings().lists(peer.ip()),
             local,
             input: Buffer::new(limits.octets_max),
             parser: RequestParser::new(limits),
@@ -171,61 +189,6 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Reads what a listed proxy sends first; false when it is a PROXY header and broken, or nothing came.
-    async fn read_proxy_header(&mut self) -> bool {
-        let begun = Instant::now();
-        loop {
-            match proxy_header::read(self.input.filled()) {
-                Ok(ProxyHeader::Absent) => return true,
-                Ok(ProxyHeader::Partial) => {}
-                Ok(ProxyHeader::Whole { octets, addrs }) => {
-                    self.gate.counters().proxy_headers.increment();
-                    if let Some((source, destination)) = addrs {
-                        self.client = source.ip().to_canonical();
-                        self.local = destination;
-                    }
-                    self.input.consume(octets);
-                    return true;
-                }
-                Err(_) => {
-                    self.gate.counters().proxy_header_errors.increment();
-                    return false;
-                }
-            }
-            let limit = self.gate.settings().head_timeout;
-            let fill = self.input.fill(&mut self.stream);
-            match self.timer.until(|| begun + limit, fill).await {
-                Err(_) | Ok(Err(_) | Ok(0)) => return false,
-                Ok(Ok(_)) => {}
-            }
-        }
-    }
-
-    /// True for proxies whose word on client addresses is taken.
-    fn is_listed(&self, addr: IpAddr) -> bool {
-        let addr = addr.to_canonical();
-        self.gate.settings().proxy_protocol_from.iter().any(|net| net.contains(&addr))
-    }
-
-    /// The client a listed proxy speaks for: the last address of `X-Forwarded-For` that no listed proxy added.
-    fn original_client(&self, head: &RequestHead) -> IpAddr {
-        let mut res = self.client;
-        if !self.is_listed(res) {
-            return res;
-        }
-        let values: Vec<&[u8]> = head.values(self.input.filled(), Field::XForwardedFor).flat_map(list).collect();
-        for value in values.into_iter().rev().take(FORWARDERS_MAX) {
-            let Some(addr) = std::str::from_utf8(value).ok().and_then(|text| text.parse::<IpAddr>().ok()) else {
-                break;
-            };
-            res = addr.to_canonical();
-            if !self.is_listed(res) {
-                break;
-            }
-        }
-        res
-    }
-
     //--- Answering ---------------------------------------------------------------------------------------------------
 
     async fn answer(&mut self) -> After {
@@ -242,6 +205,11 @@ impl<'a> Connection<'a> {
         let Ok(host) = asked_host else { return self.refuse(HeadError::BadHost).await };
         if matches!(host, HostName::Address(_)) {
             self.gate.counters().address_hosts.increment();
+        }
+        let via = self.gate.via().as_bytes();
+        let is_ours = |value: &[u8]| value.windows(via.len()).any(|part| part == via);
+        if head.values(octets, Field::Via).any(is_ours) {
+            return self.refuse(HeadError::Loop).await;
         }
         let plain_path = is_plain.then(|| head.path(octets));
         match self.gate.decide(&Asked { host, client, plain_path }) {
@@ -360,12 +328,13 @@ impl<'a> Connection<'a> {
             body_max,
         };
         self.request.clear();
+        let hop = Hop { client: &self.client_text, via: self.gate.via(), is_listed: self.peer_is_listed };
         match head.host {
-            Some(host) => head.write(octets, host.of(octets), &self.client_text, &mut self.request),
+            Some(host) => head.write(octets, host.of(octets), &hop, &mut self.request),
             // What was judged is what the origin is asked for.
             None => {
                 let reached = address_text(self.local.ip(), self.local.port());
-                head.write(octets, reached.as_bytes(), &self.client_text, &mut self.request);
+                head.write(octets, reached.as_bytes(), &hop, &mut self.request);
             }
         }
         let head_octets = head.octets;

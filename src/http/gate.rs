@@ -3,6 +3,8 @@
 //! One view a request, taken once (D-H31). The verdict rests on the host alone: no forwarding field (D-H24), no method
 //! (D-H29) and no path changes it, but for the ACME carve-out, which is off unless configured (D-H30).
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +22,7 @@ use super::page::{Fill, Notice, Pages, Rendered, is_web_url, time_text};
 use super::reply::{ReplyHead, Short};
 use super::settings::Settings;
 use crate::model::{Hop, Subject, Via};
-use crate::policy::{Reason, SharedView, Sink, Stance, Verdict, VerdictRecord, View};
+use crate::policy::{Action, Reason, SharedView, Sink, Stance, Verdict, VerdictRecord, View};
 
 /// Octets of rendered pages kept: a thousand decisions' pages.
 const PAGES_OCTETS_MAX: u64 = 8 << 20;
@@ -88,6 +90,7 @@ pub struct Gate {
     pages: ArcSwap<Pages>,
     pages_generation: AtomicU64,
     rendered: Cache<PageKey, Arc<Rendered>, ByOctets>,
+    via: String,
 }
 
 impl Gate {
@@ -98,7 +101,9 @@ impl Gate {
         let items = usize::try_from(PAGES_OCTETS_MAX / PAGE_OCTETS).unwrap_or(1);
         let rendered = Cache::with_weighter(items, PAGES_OCTETS_MAX, ByOctets);
         let pages = ArcSwap::from_pointee(pages);
-        Self { settings, view, sink, counters, pages, pages_generation: AtomicU64::new(0), rendered }
+        // Of this process alone, so that a request that comes round is told from one that came through another gate.
+        let via = format!("icpgate-{:08x}", RandomState::new().hash_one(0) as u32);
+        Self { settings, view, sink, counters, pages, pages_generation: AtomicU64::new(0), rendered, via }
     }
 
     /// The settings.
@@ -123,6 +128,11 @@ impl Gate {
         self.rendered.clear();
     }
 
+    /// Our name in `Via` (RFC 9110 section 7.6.3): a pseudonym of this process.
+    pub fn via(&self) -> &str {
+        &self.via
+    }
+
     //--- Judging -----------------------------------------------------------------------------------------------------
 
     /// Judges a request, counts and reports the verdict.
@@ -140,8 +150,9 @@ impl Gate {
         self.counters.verdict(&verdict);
         let blocks = stance == Stance::Enforce && verdict.blocks();
         let carved_out = blocks && self.settings.acme_carve_out && is_acme_challenge(asked, &verdict);
-        let enforced = stance == Stance::Enforce && !carved_out;
-        if self.sink.is_open() {
+        let is_for_real = verdict.action == Action::Allow || verdict.enforceable;
+        let enforced = stance == Stance::Enforce && is_for_real && !carved_out;
+        if self.sink.wants(verdict.action) {
             self.sink.send(VerdictRecord {
                 at: now,
                 via: Via::Http,
@@ -239,10 +250,11 @@ impl Gate {
             res.extend_from_slice(format!("; domain={domain}; id={}", blocked.verdict.id(name)).as_bytes());
         }
         res.extend_from_slice(b"\r\n");
-        let filing_url = &self.settings.provider.filing_url;
-        if self.page_status() == 451 && is_web_url(filing_url) {
-            // RFC 7725 section 4.
-            res.extend_from_slice(format!("Link: <{filing_url}>; rel=\"blocked-by\"\r\n").as_bytes());
+        let provider = &self.settings.provider;
+        let blocker = [&provider.url, &provider.contact].into_iter().find(|url| is_web_url(url));
+        if let Some(url) = blocker.filter(|_| self.page_status() == 451) {
+            // The entity that blocks, "not any other entity mandating it" (RFC 7725 section 4).
+            res.extend_from_slice(format!("Link: <{url}>; rel=\"blocked-by\"\r\n").as_bytes());
         }
         res
     }
@@ -254,7 +266,11 @@ impl Gate {
     /// The page for this decision, kept from before or rendered now.
     fn rendered(&self, blocked: &Blocked, request: &PageRequest<'_>) -> Arc<Rendered> {
         let key = PageKey {
-            shown: request.shown.to_ascii_lowercase().into_boxed_str(),
+            shown: match request.host {
+                // A request without Host shows the address it reached.
+                HostName::Address(addr) => addr.to_string().into_boxed_str(),
+                HostName::Invalid | HostName::Name(_) => request.shown.to_ascii_lowercase().into_boxed_str(),
+            },
             reason: blocked.verdict.reason,
             generations: blocked.view.generations(),
             pages_generation: self.pages_generation.load(Ordering::Acquire),

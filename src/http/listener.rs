@@ -106,7 +106,7 @@ pub(super) fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Connections now, in all and by client.
-struct Limits {
+pub(super) struct Limits {
     free: Arc<Semaphore>,
     by_client: DashMap<IpAddr, usize>,
     per_client_max: usize,
@@ -122,7 +122,7 @@ impl Limits {
     }
 
     /// Counts a client's connection in, unless it has too many.
-    fn enter(self: &Arc<Self>, client: IpAddr) -> Option<ClientPlace> {
+    pub(super) fn enter(self: &Arc<Self>, client: IpAddr) -> Option<ClientPlace> {
         let mut count = self.by_client.entry(client).or_insert(0);
         if *count >= self.per_client_max {
             return None;
@@ -133,7 +133,7 @@ impl Limits {
 }
 
 /// One connection of one client; dropping it, also when its task is aborted, counts it out.
-struct ClientPlace {
+pub(super) struct ClientPlace {
     limits: Arc<Limits>,
     client: IpAddr,
 }
@@ -162,17 +162,19 @@ async fn accept(gate: Arc<Gate>, listener: TcpListener, limits: Arc<Limits>, mut
             continue;
         };
         let permit = limits.free.clone().try_acquire_owned().ok();
-        let place = limits.enter(peer.ip());
-        let (Some(permit), Some(place)) = (permit, place) else {
+        // A listed proxy stands for all its clients, each of which is counted for itself.
+        let is_listed = gate.settings().lists(peer.ip());
+        let place = if is_listed { None } else { limits.enter(peer.ip().to_canonical()) };
+        let (Some(permit), true) = (permit, is_listed || place.is_some()) else {
             gate.counters().connections_refused.increment();
             continue;
         };
-        let (gate, drain) = (gate.clone(), drain.clone());
+        let (gate, limits, drain) = (gate.clone(), limits.clone(), drain.clone());
         connections.spawn(async move {
-            let _held = (permit, place);
+            let _held = permit;
             let counters = gate.clone();
             let _open = counters.counters().connections.enter();
-            connection::serve(gate, stream, peer, drain).await;
+            connection::serve(gate, stream, peer, place, &limits, drain).await;
         });
     }
     // Who comes now is refused at once and goes elsewhere, instead of waiting for nobody.

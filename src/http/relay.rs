@@ -100,6 +100,8 @@ pub struct ClientSide<'a> {
 struct Progressed {
     /// The whole request is with the origin.
     uploaded: AtomicBool,
+    /// Nothing more of the request is sent, whether or not the origin took all of it.
+    upload_over: AtomicBool,
     /// Some of the answer is with the client, so that no other can be sent.
     answered: AtomicBool,
 }
@@ -155,6 +157,7 @@ async fn relay_counted(
         };
         let result = if body.is_done() {
             progressed.uploaded.store(true, Ordering::Relaxed);
+            progressed.upload_over.store(true, Ordering::Relaxed);
             whole_request(gate, client, connection, plan, progressed).await
         } else {
             streamed_request(gate, client, connection, plan, &mut body, progressed).await
@@ -213,6 +216,7 @@ async fn streamed_request(
     let uploading = async {
         let res = upload.pass(&mut client_reader, &mut origin_writer).await;
         progressed.uploaded.store(res.is_ok(), Ordering::Relaxed);
+        progressed.upload_over.store(true, Ordering::Relaxed);
         res
     };
     let answering = answer.pass(&mut origin_reader, &mut client_writer);
@@ -221,8 +225,8 @@ async fn streamed_request(
     loop {
         tokio::select! {
             result = &mut uploading, if is_uploading => match result {
-                // The origin takes no more: its answer, if any, is on its way.
-                Ok(()) | Err(RelayError::Origin(_)) => is_uploading = false,
+                // The origin closed its side early: its answer, if any, is on its way.
+                Ok(()) | Err(RelayError::Origin(OriginFailure::Silent)) => is_uploading = false,
                 Err(error) => return Err(error),
             },
             result = &mut answering => return result,
@@ -337,7 +341,7 @@ impl Answer<'_> {
             }
             match self.timer.within(limit, self.input.fill(origin)).await {
                 // The clock of the answer runs from the end of the request.
-                Err(_) if !self.progressed.uploaded.load(Ordering::Relaxed) => {}
+                Err(_) if !self.progressed.upload_over.load(Ordering::Relaxed) => {}
                 Err(_) => return failed(OriginFailure::Slow),
                 Ok(Ok(0) | Err(_)) if self.input.is_empty() => return failed(OriginFailure::Silent),
                 Ok(Ok(0) | Err(_)) => return failed(OriginFailure::Head),

@@ -19,6 +19,7 @@ pub fn phrase(status: u16) -> &'static str {
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         431 => "Request Header Fields Too Large",
+        508 => "Loop Detected",
         451 => "Unavailable For Legal Reasons",
         502 => "Bad Gateway",
         503 => "Service Unavailable",

@@ -1,6 +1,6 @@
 //! Checked settings of the HTTP plane.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub struct ProviderText {
     pub id: String,
     /// Name on the page.
     pub name: String,
+    /// The provider itself: who blocks (RFC 7725 section 4).
+    pub url: String,
     /// Where to file.
     pub filing_url: String,
     /// Whom to ask: a mail address, telephone number or URL.
@@ -77,6 +79,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// True for proxies whose word on client addresses is taken.
+    pub fn lists(&self, addr: IpAddr) -> bool {
+        let addr = addr.to_canonical();
+        self.proxy_protocol_from.iter().any(|net| net.contains(&addr))
+    }
+
     /// Settings with every default of the interface, listening nowhere.
     pub fn new(origin: SocketAddr) -> Self {
         Self {

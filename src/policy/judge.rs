@@ -310,7 +310,7 @@ impl Book<'_> {
 
 impl Verdict {
     /// Which of several places' verdicts decides: what is enforced first, then the reason's own order.
-    fn precedence(&self) -> (Action, bool, Reason) {
+    pub fn precedence(&self) -> (Action, bool, Reason) {
         (self.action, self.enforceable, self.reason)
     }
 }

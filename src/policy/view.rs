@@ -119,8 +119,10 @@ impl View {
         let worst = self.faults.iter().map(|&(_, outcome)| outcome).max().unwrap_or_default();
         match (self.rules.mode, worst) {
             (Mode::Off, _) => Stance::Off,
+            // Observe mode changes nothing on the wire, whatever is missing.
+            (Mode::Observe, _) => Stance::Observe,
             (_, Outcome::Block) => Stance::NotReady,
-            (Mode::Observe, _) | (_, Outcome::Observe) => Stance::Observe,
+            (_, Outcome::Observe) => Stance::Observe,
             (Mode::Enforce, Outcome::Serve) => Stance::Enforce,
         }
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use icpgate::dns::answer::Answer;
 use icpgate::dns::edns::ExtendedError;
-use icpgate::dns::gate::{Companions, companions_needed, conclude};
+use icpgate::dns::gate::{companions_needed, conclude};
 use icpgate::dns::question::{ClientEdns, DecodeError, Query, Question, decode};
 use icpgate::dns::rewrite::Finished;
 use icpgate::dns::send::{Delivery, Transport, deliver, refuse};
@@ -266,7 +266,7 @@ fn check_one(view: &View, question: &Question, octets: Bytes) -> Result<(), Test
     let now = fixture::noon(TODAY);
     let Ok(answer) = Answer::read(octets) else { return Ok(()) };
     let _ = companions_needed(&settings, view, now, question, &answer);
-    let Ok(judged) = conclude(&settings, view, now, question, &answer, &Companions::default()) else { return Ok(()) };
+    let Ok(judged) = conclude(&settings, view, now, question, &answer, None) else { return Ok(()) };
     let Some(finished) = &judged.finished else { return Ok(()) };
     let own: Vec<String> = leaks(view, question, &finished.octets);
     let own: Vec<&String> = own.iter().filter(|leak| !leak.contains("192.0.2.200")).collect();

@@ -1,13 +1,15 @@
 //! The request parser against recorded and crafted streams, and against octets at random.
 
 use icpgate::http::body::{BodyReader, Framing, push_piece};
-use icpgate::http::head::{Field, HeadError, HeadLimits, Progress, RequestParser};
+use icpgate::http::head::{Field, HeadError, HeadLimits, Hop, Progress, RequestParser};
+
 use icpgate::http::host::HostName;
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::harness::shared;
 
+const HOP: Hop<'static> = Hop { client: "192.0.2.1", via: "gate", is_listed: false };
 const LIMITS: HeadLimits = HeadLimits { octets_max: 64 << 10, lines_max: 128 };
 
 /// What a stream of octets comes to, one event a request.
@@ -211,13 +213,16 @@ fn connection_options_are_heeded_and_bounded() {
         let mut parser = RequestParser::new(LIMITS);
         parser.advance(text.as_bytes()).map(|_| {
             let mut out = Vec::new();
-            parser.head().write(text.as_bytes(), b"here.cn", "192.0.2.1", &mut out);
+            parser.head().write(text.as_bytes(), b"here.cn", &HOP, &mut out);
             String::from_utf8(out).expect("text")
         })
     };
     let out =
         read("Connection: X-Own, close\r\nX-Own: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nTrailer: X\r\nX-End: 2\r\n");
-    assert_eq!(out.as_deref(), Ok("GET / HTTP/1.1\r\nHost: here.cn\r\nX-End: 2\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"));
+    assert_eq!(
+        out.as_deref(),
+        Ok("GET / HTTP/1.1\r\nHost: here.cn\r\nX-End: 2\r\nX-Forwarded-For: 192.0.2.1\r\nVia: 1.1 gate\r\n\r\n")
+    );
     for name in ["Host", "content-length", "Transfer-Encoding"] {
         assert_eq!(read(&format!("Connection: {name}\r\n")), Err(HeadError::BadConnection), "{name}");
     }
@@ -269,7 +274,7 @@ proptest! {
         let (first, octets) = (parser.head(), head.as_bytes());
         let host = first.host.map_or(&b"203.0.113.1"[..], |host| host.of(octets)).to_vec();
         let mut out = Vec::new();
-        first.write(octets, &host, "192.0.2.1", &mut out);
+        first.write(octets, &host, &HOP, &mut out);
         let mut again = RequestParser::new(LIMITS);
         prop_assert_eq!(again.advance(&out), Ok(Progress::Whole), "{}", String::from_utf8_lossy(&out));
         let second = again.head();
@@ -284,11 +289,11 @@ proptest! {
             head.lines().iter().filter(|l| l.field == Field::Other).map(|l| (l.name.of(octets).to_vec(), l.value.of(octets).to_vec())).collect::<Vec<_>>()
         };
         prop_assert_eq!(others(second, &out), others(first, octets));
-        // Writing what was written changes nothing but the forwarding field.
+        // Writing what was written changes nothing but the fields that each hop adds to.
         let mut third = Vec::new();
-        second.write(&out, &host, "192.0.2.1", &mut third);
+        second.write(&out, &host, &HOP, &mut third);
         let appended = third.len() - out.len();
-        prop_assert_eq!(appended, ", 192.0.2.1".len());
+        prop_assert_eq!(appended, ", 192.0.2.1Via: 1.1 gate\r\n".len());
     }
 
     #[test]

@@ -35,7 +35,7 @@ async fn block_has_the_promised_headers() {
     assert_eq!(answer.status, 451);
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert_eq!(answer.header("vary"), Some("Accept, Accept-Language"));
-    assert_eq!(answer.header("link"), Some("<https://beian.example/>; rel=\"blocked-by\""));
+    assert_eq!(answer.header("link"), Some("<https://cloud.example/>; rel=\"blocked-by\""));
     assert_eq!(answer.header("date"), Some("Tue, 24 Nov 2026 04:00:00 GMT"));
     assert_eq!(answer.header("set-cookie"), None);
     assert_eq!(answer.header("strict-transport-security"), None);
@@ -134,6 +134,7 @@ async fn text_from_outside_cannot_become_markup() {
     let gate = HttpGate::with(fixture::view(Rules::default()), |settings| {
         settings.provider.name = "<script>alert(1)</script>".to_owned();
         settings.provider.contact = "\"><img src=x>".to_owned();
+        settings.provider.url = "javascript:alert(1)".to_owned();
         settings.provider.filing_url = "javascript:alert(1)".to_owned();
     })
     .await;

@@ -7,6 +7,7 @@ mod cli_gate;
 mod cli_registry;
 mod config;
 mod dns_bypass;
+mod dns_companions;
 mod dns_properties;
 mod harness;
 mod http_bypass;

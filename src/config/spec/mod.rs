@@ -75,6 +75,8 @@ pub struct ProviderSpec {
     pub id: String,
     /// Our name on the block page.
     pub name: String,
+    /// Our own page, named as who blocks (RFC 7725): an http or https URL; "" for none.
+    pub url: String,
     /// Where to file: an http or https URL; "" for none.
     pub filing_url: String,
     /// Whom to ask: a mail address, telephone number or URL; "" for none.
@@ -83,7 +85,13 @@ pub struct ProviderSpec {
 
 impl Default for ProviderSpec {
     fn default() -> Self {
-        Self { id: "self".to_owned(), name: String::new(), filing_url: String::new(), contact: String::new() }
+        Self {
+            id: "self".to_owned(),
+            name: String::new(),
+            url: String::new(),
+            filing_url: String::new(),
+            contact: String::new(),
+        }
     }
 }
 

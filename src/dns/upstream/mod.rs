@@ -97,12 +97,13 @@ impl Upstreams {
                 // The count is read after the shard's lock is gone: see below.
                 let (inner, question) = (self.inner.clone(), question.clone());
                 tokio::spawn(async move {
+                    let asking = Asking { inner: &inner, question: &question };
                     let outcome = if inner.asking.len() > inner.asking_max {
                         Err(UpstreamError::Overloaded)
                     } else {
                         inner.groups[group].ask(&question, deadline).await
                     };
-                    inner.asking.remove(&question);
+                    drop(asking);
                     sender.send_replace(Some(outcome));
                 });
                 receiver
@@ -119,6 +120,18 @@ impl Upstreams {
     pub fn health(&self) -> Vec<ServerHealth> {
         let servers = self.inner.groups.iter().flat_map(|group| &group.servers);
         servers.map(|server| ServerHealth { server: server.label().to_owned(), is_up: server.is_up() }).collect()
+    }
+}
+
+/// A question's place among those being asked, given up whatever becomes of the exchange.
+struct Asking<'a> {
+    inner: &'a Inner,
+    question: &'a Question,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.inner.asking.remove(self.question);
     }
 }
 

@@ -10,7 +10,7 @@ pub mod response;
 
 use thiserror::Error;
 
-pub use request::{Method, Progress, RequestHead, RequestParser, Version};
+pub use request::{Hop, Method, Progress, RequestHead, RequestParser, Version};
 pub use response::{ResponseHead, ResponseParser};
 
 /// Empty lines accepted before a request line (RFC 9112 section 2.2: "at least one").
@@ -65,6 +65,9 @@ pub enum HeadError {
     /// The preface of HTTP/2 (D-H16).
     #[error("HTTP/2 is not offered on this listener")]
     Http2,
+    /// The request came through this gate before (RFC 9110 section 7.6.3).
+    #[error("the request came through this gate before")]
+    Loop,
     /// HTTP/1.1 without `Host` (D-H4).
     #[error("HTTP/1.1 without Host")]
     MissingHost,
@@ -93,7 +96,7 @@ pub enum HeadError {
 
 impl HeadError {
     /// Every kind with its metric label, in order.
-    pub const ALL: [(Self, &'static str); 22] = [
+    pub const ALL: [(Self, &'static str); 23] = [
         (Self::AuthorityMismatch, "authority_mismatch"),
         (Self::BadConnection, "bad_connection"),
         (Self::BadContentLength, "bad_content_length"),
@@ -108,6 +111,7 @@ impl HeadError {
         (Self::FieldName, "field_name"),
         (Self::Fold, "fold"),
         (Self::Http2, "http2"),
+        (Self::Loop, "loop"),
         (Self::MissingHost, "missing_host"),
         (Self::StartLine, "start_line"),
         (Self::StartOctet, "start_octet"),
@@ -122,6 +126,7 @@ impl HeadError {
     pub fn status(self) -> u16 {
         match self {
             Self::Connect => 405,
+            Self::Loop => 508,
             Self::Http2 | Self::Version => 505,
             Self::TooLarge | Self::TooManyLines => 431,
             _ => 400,
@@ -192,6 +197,8 @@ pub enum Field {
     ContentType,
     /// `100-continue`.
     Expect,
+    /// The host that a proxy before us was asked for, so it says: `Forwarded`, `X-Forwarded-Host` and their kin (D-H24).
+    ForwardedHost,
     /// The host asked for.
     Host,
     /// A field that ends at this hop: by RFC 9110 section 7.6.1, or named by `Connection`.
@@ -200,8 +207,12 @@ pub enum Field {
     Other,
     /// Framing of this hop.
     TransferEncoding,
+    /// A name that some servers take for a framing or host field, spelled with underscores.
+    Twin,
     /// Another protocol to go on with.
     Upgrade,
+    /// Gateways on the way.
+    Via,
     /// Addresses of clients before us.
     XForwardedFor,
 }
@@ -211,6 +222,7 @@ impl Field {
     fn of(name: &[u8]) -> Self {
         let (known, field) = match name.len() {
             4 => (&b"host"[..], Self::Host),
+            3 => (&b"via"[..], Self::Via),
             // `TE` and `Trailer` speak of trailers, which are not forwarded.
             2 => (&b"te"[..], Self::HopByHop),
             6 if name[0] | 0x20 == b'a' => (&b"accept"[..], Self::Accept),
@@ -227,9 +239,27 @@ impl Field {
             15 => (&b"x-forwarded-for"[..], Self::XForwardedFor),
             16 => (&b"proxy-connection"[..], Self::HopByHop),
             17 => (&b"transfer-encoding"[..], Self::TransferEncoding),
-            _ => return Self::Other,
+            _ => return Self::rare(name),
         };
-        if name.eq_ignore_ascii_case(known) { field } else { Self::Other }
+        if name.eq_ignore_ascii_case(known) { field } else { Self::rare(name) }
+    }
+
+    /// Tells fields that must not pass as they are among those nobody here reads. Cost: one look at the first octet and a
+    /// search for an underscore.
+    fn rare(name: &[u8]) -> Self {
+        const FORWARDED_HOST: [&[u8]; 6] =
+            [b"forwarded", b"x-forwarded-host", b"x-host", b"x-original-host", b"x-original-url", b"x-rewrite-url"];
+        const TWINS: [&[u8]; 6] =
+            [b"connection", b"content-length", b"host", b"transfer-encoding", b"upgrade", b"x-forwarded-for"];
+        let is = |known: &&[u8]| {
+            known.len() == name.len()
+                && known.iter().zip(name).all(|(a, b)| *a == b.to_ascii_lowercase() || (*a == b'-' && *b == b'_'))
+        };
+        let may_forward = matches!(name[0] | 0x20, b'f' | b'x');
+        if may_forward && FORWARDED_HOST.iter().any(is) {
+            return Self::ForwardedHost;
+        }
+        if name.contains(&b'_') && TWINS.iter().any(is) { Self::Twin } else { Self::Other }
     }
 }
 

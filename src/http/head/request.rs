@@ -74,6 +74,17 @@ pub enum Progress {
     Whole,
 }
 
+/// What this hop adds to a head on its way to the origin.
+#[derive(Clone, Copy, Debug)]
+pub struct Hop<'a> {
+    /// The client's address, for `X-Forwarded-For`.
+    pub client: &'a str,
+    /// Our name in `Via`.
+    pub via: &'a str,
+    /// True for a peer that may say which host it was asked for.
+    pub is_listed: bool,
+}
+
 /// A request head; spans are into the octets it was parsed from.
 #[derive(Debug, Default)]
 pub struct RequestHead {
@@ -140,8 +151,8 @@ impl RequestHead {
 
     /// Writes the head for the origin: our own request line, `Host` and framing, then every end-to-end field.
     ///
-    /// `host` goes out as `Host`, `client` is appended to `X-Forwarded-For`. Cost: copies, no allocation once `out` has grown.
-    pub fn write(&self, octets: &[u8], host: &[u8], client: &str, out: &mut Vec<u8>) {
+    /// `host` goes out as `Host`; `hop` is appended to `X-Forwarded-For` and `Via`. Cost: copies, no allocation once `out` has grown.
+    pub fn write(&self, octets: &[u8], host: &[u8], hop: &Hop<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(self.method_text.of(octets));
         out.push(b' ');
         let path = self.path(octets);
@@ -154,7 +165,9 @@ impl RequestHead {
         out.extend_from_slice(b"\r\n");
         for line in &self.lines {
             let passes = match line.field {
-                Field::Accept | Field::AcceptLanguage | Field::ContentType | Field::Other => true,
+                Field::Accept | Field::AcceptLanguage | Field::ContentType | Field::Other | Field::Via => true,
+                // Only a proxy we know may say which host it was asked for.
+                Field::ForwardedHost => hop.is_listed,
                 // RFC 9110 section 10.1.1: an expectation in HTTP/1.0 is ignored.
                 Field::Expect => self.version == Version::Http11,
                 _ => false,
@@ -175,7 +188,10 @@ impl RequestHead {
             out.extend_from_slice(value);
             out.extend_from_slice(b", ");
         }
-        out.extend_from_slice(client.as_bytes());
+        out.extend_from_slice(hop.client.as_bytes());
+        // "An HTTP-to-HTTP gateway MUST send an appropriate Via header field in each inbound request" (RFC 9110 section 7.6.3).
+        out.extend_from_slice(if self.version == Version::Http11 { b"\r\nVia: 1.1 " } else { b"\r\nVia: 1.0 " });
+        out.extend_from_slice(hop.via.as_bytes());
         out.extend_from_slice(b"\r\n\r\n");
     }
 

@@ -315,6 +315,7 @@ impl Pages {
         let provider = ProviderText {
             id: "self".to_owned(),
             name: "provider".to_owned(),
+            url: String::new(),
             filing_url: "https://beian.example/".to_owned(),
             contact: "icp@beian.example".to_owned(),
         };

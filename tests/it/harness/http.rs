@@ -106,6 +106,7 @@ pub fn provider() -> ProviderText {
     ProviderText {
         id: fixture::PROVIDER.to_owned(),
         name: "示例云".to_owned(),
+        url: "https://cloud.example/".to_owned(),
         filing_url: "https://beian.example/".to_owned(),
         contact: "icp@beian.example".to_owned(),
     }

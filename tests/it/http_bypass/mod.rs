@@ -6,6 +6,7 @@
 mod flow;
 mod heads;
 mod property;
+mod way;
 
 use super::harness::http::HttpGate;
 

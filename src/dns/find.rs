@@ -1,0 +1,116 @@
+//! Answers for the gate: from local zones with their aliases followed, from the cache, from upstreams.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::answer::Answer;
+use super::cache::{Entry, Source};
+use super::handler::Gate;
+use super::question::Question;
+use super::upstream::UpstreamError;
+use super::wire::{Record, Section, Writer, flag, question_octets, rcode, rtype};
+use super::zones::Zones;
+use crate::model::DomainName;
+
+/// Aliases followed from one local zone to the next or out to upstreams; longer chains are somebody's mistake.
+const ALIASES_MAX: usize = 8;
+
+/// Why no answer was found.
+pub enum FindError {
+    /// What came cannot be read.
+    Unreadable,
+    /// None came.
+    Upstream(UpstreamError),
+}
+
+/// Where an answer was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// In the cache.
+    Cached,
+    /// It came just now.
+    New,
+    /// In the cache, past its lifetime.
+    Stale,
+}
+
+impl Gate {
+    /// An answer from zones, cache or upstreams. A local zone comes first: what is in the cache may be older than it.
+    pub(super) async fn find(
+        &self,
+        question: &Question,
+        deadline: Instant,
+    ) -> Result<(Arc<Entry>, Freshness), FindError> {
+        let zones = self.zones.load_full();
+        if zones.holds(question.name.as_ref()) {
+            let entry = self.find_local(&zones, question, deadline).await?;
+            return Ok((entry, Freshness::New));
+        }
+        if let Some(entry) = self.cache.fresh(question) {
+            return Ok((entry, Freshness::Cached));
+        }
+        let answer = self.ask_upstream(question, deadline).await?;
+        let entry = self.cache.store(question, answer);
+        self.counters.cache_octets.set(self.cache.octets());
+        Ok((entry, Freshness::New))
+    }
+
+    async fn ask_upstream(&self, question: &Question, deadline: Instant) -> Result<Answer, FindError> {
+        let message = self.upstreams.ask(question, deadline).await.map_err(FindError::Upstream)?;
+        Answer::read(message).map_err(|_| FindError::Unreadable)
+    }
+
+    /// A local answer, its aliases followed into other zones and, where the client asks for it, out to upstreams.
+    async fn find_local(&self, zones: &Zones, question: &Question, deadline: Instant) -> Result<Arc<Entry>, FindError> {
+        let message = zones.ask(question).await.ok_or(FindError::Unreadable)?;
+        let mut answer = Answer::read(message).map_err(|_| FindError::Unreadable)?;
+        for _ in 0..ALIASES_MAX {
+            let Some(target) = open_alias(question, &answer) else { break };
+            let next = question.about(target.clone(), question.qtype);
+            let is_local = zones.holds(target.as_ref());
+            if !is_local && (!question.recursion_desired || self.settings.upstreams.is_empty()) {
+                answer.open_alias = Some(target);
+                break;
+            }
+            let more = if is_local {
+                let message = zones.ask(&next).await.ok_or(FindError::Unreadable)?;
+                Answer::read(message).map_err(|_| FindError::Unreadable)?
+            } else {
+                self.ask_upstream(&next, deadline).await?
+            };
+            let goes_on = is_local && !more.chain.is_empty();
+            answer = join(question, &answer, &more).ok_or(FindError::Unreadable)?;
+            if !goes_on {
+                break;
+            }
+        }
+        // Whoever is served a zone here may ask for other names too (RFC 1035 section 4.1.1).
+        answer.flags |= self.own_flags();
+        Ok(Arc::new(Entry::new(answer, Source::Local, Duration::ZERO)))
+    }
+}
+
+/// The target of an alias whose records are not in the answer.
+fn open_alias(question: &Question, answer: &Answer) -> Option<DomainName> {
+    let is_final = |record: &Record| record.section == Section::Answer && record.rtype == question.qtype;
+    let may_alias = !matches!(question.qtype, rtype::CNAME | rtype::ANY | rtype::DNAME);
+    let is_open = may_alias && answer.rcode() == rcode::NOERROR && !answer.records.iter().any(is_final);
+    answer.chain.last().filter(|_| is_open).cloned()
+}
+
+/// An alias's answer with the answer of its target behind it.
+fn join(question: &Question, alias: &Answer, target: &Answer) -> Option<Answer> {
+    let octets = question_octets(question.name.as_ref(), question.qtype, question.qclass);
+    let flags = (alias.flags & !flag::RCODE & !flag::AD) | target.rcode();
+    let mut writer = Writer::new(0, flags, &octets);
+    let in_answer = |record: &&Record| record.section == Section::Answer;
+    for record in alias.records.iter().filter(in_answer) {
+        writer.copy(&alias.message, record).ok()?;
+    }
+    for record in target.records.iter().filter(|record| record.section != Section::Additional) {
+        writer.copy(&target.message, record).ok()?;
+    }
+    Answer::read(Bytes::from(writer.finish())).ok()
+}
