@@ -16,6 +16,7 @@ use crate::ops::AdminSettings;
 pub const EXAMPLES: &str = "\
 Examples:
   icpgate status --config /etc/icpgate/icpgate.toml
+  icpgate reload --dry-run
   icpgate reload --accept-shrink
   icpgate drain --admin 127.0.0.1:9153
 
@@ -47,6 +48,9 @@ pub struct ReloadArguments {
     /// Accept a loss of rows or addresses beyond the configured share, this once
     #[arg(long)]
     accept_shrink: bool,
+    /// Say what a reload would make of the registry, and publish nothing
+    #[arg(long, conflicts_with = "accept_shrink")]
+    dry_run: bool,
 }
 
 fn settings(common: &Common, way: &Way) -> anyhow::Result<AdminSettings> {
@@ -70,7 +74,11 @@ pub fn status(common: &Common, arguments: &StatusArguments) -> anyhow::Result<St
 
 /// Asks for a reload; exit status 1 when some part was refused.
 pub fn reload(common: &Common, arguments: &ReloadArguments) -> anyhow::Result<Status> {
-    let path = if arguments.accept_shrink { "/v1/reload?accept-shrink=true" } else { "/v1/reload" };
+    let path = match (arguments.accept_shrink, arguments.dry_run) {
+        (true, _) => "/v1/reload?accept-shrink=true",
+        (_, true) => "/v1/reload?dry-run=true",
+        (false, false) => "/v1/reload",
+    };
     let answer = client::ask(&settings(common, &arguments.way)?, "POST", path)?;
     refuse_unexpected(&answer, &[200, 409])?;
     let mut text = Text::new();

@@ -1,4 +1,6 @@
-//! `icpgate registry stat|lookup|diff|lint`.
+//! `icpgate registry compile|diff|export|lint|lookup|stat`.
+
+mod output;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,30 +15,40 @@ use super::{Common, Status, check, data};
 use crate::count::plural;
 use crate::model::{Day, DomainName};
 use crate::registry::diff::{Change, diff_on};
+use crate::registry::search::{beginning_with, below};
 use crate::registry::{Filing, Loaded, Settings, Snapshot, load_paths};
 
 const EXAMPLES: &str = "\
 Examples:
   icpgate registry lookup www.filed.example
+  icpgate registry lookup --suffix com.cn --limit 20
   icpgate registry stat --config icpgate.toml
   icpgate registry diff old.csv.zst new.csv.zst
   icpgate registry lint --all conf/registry";
 
 /// Changes a diff prints unless told `--all`.
 const CHANGES_SHOWN: usize = 50;
+/// Rows that `lookup` prints by a part of their name.
+const ROWS_FOUND: usize = 50;
 /// Values of a list that `stat` prints.
 const TOP_SHOWN: usize = 10;
 
 /// The commands.
 #[derive(Subcommand)]
 pub enum Command {
+    /// Write the compiled copy of the registry that a gate starts from
+    #[command(after_help = output::COMPILE_EXAMPLES)]
+    Compile(output::CompileArguments),
     /// Print what two registries differ in; exit status 1 if they do
     #[command(after_help = EXAMPLES)]
     Diff(DiffArguments),
+    /// Write every row as a table or JSON lines, or a response policy zone for other resolvers
+    #[command(after_help = output::EXPORT_EXAMPLES)]
+    Export(output::ExportArguments),
     /// Print the findings of the registry alone
     #[command(after_help = EXAMPLES)]
     Lint(LintArguments),
-    /// Print the row that governs a name, with file and line; exit status 1 if there is none
+    /// Print the row that governs a name, with file and line, or rows by a part of their name; exit status 1 if there is none
     #[command(after_help = EXAMPLES)]
     Lookup(LookupArguments),
     /// Print how many rows there are of what
@@ -69,8 +81,17 @@ pub struct LintArguments {
 #[derive(Args)]
 pub struct LookupArguments {
     /// Names at or below a registrable domain
-    #[arg(required = true)]
+    #[arg(required_unless_present_any = ["prefix", "suffix"])]
     names: Vec<String>,
+    /// Rows whose first label begins with this
+    #[arg(long, value_name = "TEXT", conflicts_with = "names")]
+    prefix: Option<String>,
+    /// Rows at or below this name
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["names", "prefix"])]
+    suffix: Option<String>,
+    /// Rows found by a part of their name, at most
+    #[arg(long, value_name = "N", default_value_t = ROWS_FOUND, conflicts_with = "names")]
+    limit: usize,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -89,11 +110,16 @@ pub fn run(common: &Common, command: &Command) -> anyhow::Result<Status> {
     let settings = &loaded.config.registry;
     let now = SystemTime::now();
     match command {
+        Command::Compile(arguments) => output::compile(settings, arguments, now),
+        Command::Export(arguments) => output::export(&loaded, arguments, now),
         Command::Diff(arguments) => print_diff(settings, arguments, now),
         Command::Lint(arguments) => {
             check::registry_alone(&with_paths(settings, &arguments.paths), &arguments.form, now)
         }
-        Command::Lookup(arguments) => lookup(&*data::registry(&loaded, now)?, arguments),
+        Command::Lookup(arguments) => {
+            let registry = data::registry(&loaded, now)?;
+            if arguments.names.is_empty() { find(&registry.snapshot, arguments) } else { lookup(&registry, arguments) }
+        }
         Command::Stat(arguments) => {
             let settings = with_paths(settings, &arguments.paths);
             stat(&*load_paths(&settings, now).context("registry")?, &settings.provider)
@@ -163,6 +189,44 @@ fn lookup(loaded: &Loaded, arguments: &LookupArguments) -> anyhow::Result<Status
     }
     text.print()?;
     Ok(status)
+}
+
+/// Prints rows by a part of their name, one a line.
+fn find(snapshot: &Snapshot, arguments: &LookupArguments) -> anyhow::Result<Status> {
+    let limit = arguments.limit;
+    // One more tells that there are more.
+    let mut found = match (&arguments.prefix, &arguments.suffix) {
+        (Some(text), _) => beginning_with(snapshot, text, limit.saturating_add(1)),
+        (None, Some(name)) => {
+            let Ok(suffix) = DomainName::from_text(name) else { bail!("--suffix {name:?} is not a domain name") };
+            below(snapshot, suffix.as_ref(), limit.saturating_add(1))
+        }
+        (None, None) => Vec::new(),
+    };
+    let has_more = found.len() > limit;
+    found.truncate(limit);
+    let rows: Vec<Filing> = found.iter().map(|&id| snapshot.filing(id)).collect();
+    let mut text = Text::new();
+    if arguments.json {
+        text.json(&rows.iter().map(row_json).collect::<Vec<_>>())?;
+    } else {
+        for row in &rows {
+            let (number, access) = (row.site_no.as_deref().unwrap_or("–"), row.access.join(";"));
+            let place = format_args!("{}:{}", row.file, row.line).to_string();
+            text.line(format_args!(
+                "{}  {number}  {access}  {}  {place}",
+                text.strong(&row.domain),
+                row.status.label()
+            ));
+        }
+        match (rows.len(), has_more) {
+            (_, true) => text.line(format_args!("… and more; --limit prints more than {limit}")),
+            (0, false) => text.line("no row"),
+            _ => {}
+        }
+    }
+    text.print()?;
+    Ok(if rows.is_empty() { Status::Findings } else { Status::Good })
 }
 
 /// The cells of a row that have a value, in the order of the interface.

@@ -183,7 +183,7 @@ impl Book<'_> {
         let needs_access = place.is_ours && self.needs_access(place, facts);
         let filed = self.filed(facts);
         // What is bound is a filing; without one the name is to be filed first.
-        let is_unbound = |id| place.addr.is_some_and(|addr| self.snapshot.is_unbound(id, addr));
+        let is_unbound = |id| place.addr.is_some_and(|addr| self.snapshot.is_unbound(id, &self.forms(addr)));
         if filed != Filed::Unfiled && filing.is_some_and(is_unbound) {
             return self.verdict(Action::Block, Reason::NotBound, Rule::BindCheck);
         }
@@ -280,6 +280,16 @@ impl Book<'_> {
             if place.region.needs_filing() && !res.region.needs_filing() {
                 res = place;
             }
+        }
+        res
+    }
+
+    /// An address with the IPv4 ones it carries, of which there are two at most; it stands for those that are not there.
+    fn forms(&self, addr: IpAddr) -> [IpAddr; 3] {
+        let mut res = [addr; 3];
+        if let IpAddr::V6(v6) = addr {
+            let carried = model::unwrap(v6, self.ranges.nat64());
+            res.iter_mut().skip(1).zip(carried.iter()).for_each(|(form, inner)| *form = IpAddr::V4(inner));
         }
         res
     }

@@ -113,8 +113,9 @@ impl Filing {
         }
     }
 
-    /// True when the row lists addresses and `addr` is in none of them.
-    pub fn is_unbound(&self, addr: IpAddr) -> bool {
-        !self.addresses.is_empty() && !self.addresses.iter().any(|net| net.contains(&addr))
+    /// True when the row lists addresses and none of `forms`, which are one address in all its forms, is among them.
+    pub fn is_unbound(&self, forms: &[IpAddr]) -> bool {
+        let is_listed = |form: &IpAddr| self.addresses.iter().any(|net| net.contains(form));
+        !self.addresses.is_empty() && !forms.iter().any(is_listed)
     }
 }

@@ -178,9 +178,9 @@ impl Snapshot {
         self.table.filing(id.0)
     }
 
-    /// True when bind checking is on, the row lists addresses, and `addr` is none of them (D-H23).
-    pub fn is_unbound(&self, id: FilingId, addr: IpAddr) -> bool {
-        self.bind_check && self.filing(id).is_unbound(addr)
+    /// True when bind checking is on, the row lists addresses, and the address is in none of its `forms` among them (D-H23).
+    pub fn is_unbound(&self, id: FilingId, forms: &[IpAddr]) -> bool {
+        self.bind_check && self.filing(id).is_unbound(forms)
     }
 
     /// How many rows there are.

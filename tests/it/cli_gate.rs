@@ -110,8 +110,14 @@ fn a_gate_is_started_asked_reloaded_and_drained_by_commands() {
     site.run(&["reload", "--admin", &admin]).expect(0, &["registry: "]);
     site.run(&["status", "--admin", &admin]).expect(0, &["generation 2, 2 rows"]);
     std::fs::write(site.directory.path().join("rows.csv"), GOOD).expect("writes");
+    let dry = site.run(&["reload", "--dry-run", "--admin", &admin]);
+    dry.expect(1, &["registry: would have 1 row, 0 added, 0 changed, 1 removed; 1 name would be blocked, 0 released"]);
+    dry.expect(1, &["registry: would be refused: 1 of 2 filed names", "max-shrink-percent"]);
+    site.run(&["status", "--admin", &admin]).expect(0, &["generation 2, 2 rows"]);
     site.run(&["reload", "--admin", &admin]).expect(1, &["registry: refused", "max-shrink-percent"]);
     site.run(&["reload", "--accept-shrink", "--admin", &admin]).expect(0, &["registry: generation 3"]);
+    site.run(&["reload", "--dry-run", "--admin", &admin]).expect(0, &["0 removed; 0 names would be blocked"]);
+    site.run(&["reload", "--dry-run", "--accept-shrink"]).expect(2, &["cannot be used with"]);
     site.run(&["drain", "--admin", &admin]).expect(0, &["draining"]);
     assert_eq!(gate.end(), 0);
 }

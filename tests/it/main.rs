@@ -1,8 +1,10 @@
 //! The integration binary: one program, so that the crate is linked once.
 
 mod allocations;
+mod bind_check;
 mod cli;
 mod cli_gate;
+mod cli_registry;
 mod config;
 mod dns_bypass;
 mod dns_companions;

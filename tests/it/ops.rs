@@ -153,6 +153,7 @@ async fn bad_parameters_are_named_with_what_would_be_right() {
     let many = "&address=192.0.2.1".repeat(65);
     assert_eq!(app.get(&format!("/v1/verdict?name=a.example{many}")).await.json()["parameter"], "address");
     assert_eq!(app.post("/v1/reload?accept-shrink=maybe").await.json()["parameter"], "accept-shrink");
+    assert_eq!(app.post("/v1/reload?accept-shrink=1&dry-run=1").await.json()["parameter"], "dry-run");
 }
 
 #[tokio::test]

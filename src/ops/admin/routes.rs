@@ -1,6 +1,7 @@
 //! The paths of the admin listener.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::extract::{Query, State};
 use axum::http::{Method, StatusCode, Uri};
@@ -13,8 +14,11 @@ use serde::Serialize;
 use super::Desk;
 use super::answer::{Parameters, Problem, json, text};
 use super::{access, data, page, stream, verdict};
+use crate::count::plural;
 use crate::drain::Phase;
-use crate::registry::Shrink;
+use crate::ops::reloader::Report;
+use crate::registry::diff::Diff;
+use crate::registry::{Preview, Shrink, Store};
 
 /// Content type of the text exposition.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -76,12 +80,37 @@ async fn reload(
     State(desk): State<Arc<Desk>>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Response, Problem> {
-    let accepts_shrink = Parameters::checked(pairs, &["accept-shrink"])?.switch("accept-shrink")?;
-    let shrink = if accepts_shrink { Shrink::Accept } else { Shrink::Refuse };
-    let report = desk.reloader.reload(shrink).await;
+    let parameters = Parameters::checked(pairs, &["accept-shrink", "dry-run"])?;
+    let (accepts_shrink, is_dry) = (parameters.switch("accept-shrink")?, parameters.switch("dry-run")?);
+    let report = match (is_dry, accepts_shrink) {
+        (true, true) => return Err(Problem::parameter("dry-run", "goes without accept-shrink".to_owned())),
+        (true, false) => preview(desk.source.health.registry.clone()).await,
+        (false, true) => desk.reloader.reload(Shrink::Accept).await,
+        (false, false) => desk.reloader.reload(Shrink::Refuse).await,
+    };
     let ok = report.refused.is_empty();
     let status = if ok { StatusCode::OK } else { StatusCode::CONFLICT };
     Ok(json(status, &ReloadReport { ok, done: report.done, refused: report.refused }))
+}
+
+/// What a reload would make of the registry.
+async fn preview(store: Arc<Store>) -> Report {
+    let looking = tokio::task::spawn_blocking(move || store.preview(SystemTime::now()));
+    let mut res = Report::default();
+    match looking.await {
+        Ok(Ok(Preview { diff, rows, refusal })) => {
+            let Diff { added, changed, removed, blocked, released, .. } = diff;
+            res.done.push(format!(
+                "registry: would have {}, {added} added, {changed} changed, {removed} removed; {} would be blocked, {released} released",
+                plural(rows, "row"),
+                plural(blocked, "name")
+            ));
+            res.refused.extend(refusal.map(|error| format!("registry: would be refused: {error}")));
+        }
+        Ok(Err(error)) => res.refused.push(format!("registry: would be refused: {error}")),
+        Err(_) => res.refused.push("registry: the look was cut off by an internal error".to_owned()),
+    }
+    res
 }
 
 #[derive(Serialize)]

@@ -1,0 +1,176 @@
+//! `icpgate registry compile|export`: the registry as a gate loads it, written out for gates and for other programs.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+
+use crate::cli::text::Text;
+use crate::cli::{Status, data};
+use crate::config::Loaded;
+use crate::count::plural;
+use crate::model::{Day, DomainName};
+use crate::ranges::Ranges;
+use crate::ranges::span::{Family, Space};
+use crate::registry::diff::Standing;
+use crate::registry::export::{PolicyZone, csv, json_lines, policy_zone};
+use crate::registry::{ReloadOutcome, Settings, Shrink, Snapshot, Store};
+
+/// Shown below the help of `compile`.
+pub const COMPILE_EXAMPLES: &str = "\
+Examples:
+  icpgate registry compile --config /etc/icpgate/icpgate.toml
+  icpgate registry compile --out /var/lib/icpgate/registry.snapshot
+
+A gate with the same registry.paths and provider starts from the copy that registry.snapshot names.";
+
+/// Shown below the help of `export`.
+pub const EXPORT_EXAMPLES: &str = "\
+Examples:
+  icpgate registry export --format csv --out filings.csv
+  icpgate registry export --format jsonl | jq .domain
+  icpgate registry export --format rpz --zone icp.rpz --out /var/lib/knot/icp.rpz.zone
+
+A policy zone is coarser than the gate: it knows no products, CNAME chains, exemptions or ports. Names with access here pass,
+other answers on this provider's mainland servers become the block addresses of [dns].";
+
+/// What `compile` takes.
+#[derive(Args)]
+pub struct CompileArguments {
+    /// Where to write it, instead of registry.snapshot
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// What `export` takes.
+#[derive(Args)]
+pub struct ExportArguments {
+    /// Form of the output
+    #[arg(long, value_enum)]
+    format: Format,
+    /// Where to write it; standard output without
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Name of the policy zone
+    #[arg(long, value_name = "NAME", default_value = "icpgate.rpz")]
+    zone: String,
+}
+
+/// The form of an export.
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// A table with every column, which reads back the same
+    Csv,
+    /// One JSON object a line, which reads back the same
+    Jsonl,
+    /// A response policy zone
+    Rpz,
+}
+
+/// Writes the compiled copy that a gate starts from.
+pub fn compile(settings: &Settings, arguments: &CompileArguments, now: SystemTime) -> anyhow::Result<Status> {
+    let Some(path) = arguments.out.as_ref().or(settings.snapshot.as_ref()) else {
+        bail!("registry.snapshot is empty; expected it set, or --out FILE");
+    };
+    // From the tables alone, whatever an older copy says.
+    let store = Store::new(Settings { snapshot: None, ..settings.clone() });
+    if let ReloadOutcome::Refused(error) = store.reload(now, Shrink::Refuse) {
+        return Err(error).context("registry");
+    }
+    store.save_as(path).with_context(|| path.display().to_string())?;
+    let octets = fs::metadata(path).with_context(|| path.display().to_string())?.len();
+    let rows = store.loaded().map_or(0, |loaded| loaded.snapshot.len());
+    let mut text = Text::new();
+    text.line(format_args!("{}: {}, {octets} octets", path.display(), plural(rows, "row")));
+    text.print()?;
+    Ok(Status::Good)
+}
+
+/// Writes every row, or the policy zone that follows from them.
+pub fn export(loaded: &Loaded, arguments: &ExportArguments, now: SystemTime) -> anyhow::Result<Status> {
+    let registry = data::registry(loaded, now)?;
+    let snapshot = &registry.snapshot;
+    let zone = match arguments.format {
+        Format::Rpz => Some(Zone::new(loaded, &arguments.zone, now)?),
+        Format::Csv | Format::Jsonl => None,
+    };
+    let write = |out: &mut dyn Write| match (arguments.format, &zone) {
+        (Format::Jsonl, _) => json_lines(snapshot, out),
+        (_, Some(zone)) => zone.write(snapshot, out),
+        (_, None) => csv(snapshot, out),
+    };
+    match &arguments.out {
+        Some(path) => write_whole(path, write).with_context(|| path.display().to_string())?,
+        None => match write(&mut BufWriter::new(io::stdout().lock())) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            other => other?,
+        },
+    }
+    Ok(Status::Good)
+}
+
+/// Writes a file beside and renames it, so that whoever reads it sees all of it or what was there before.
+fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
+    let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+    let written = File::create(&beside).and_then(|file| {
+        let mut out = BufWriter::new(file);
+        write(&mut out)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&beside, path)
+    });
+    if written.is_err() {
+        // What is left of it helps nobody.
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+/// What the policy zone says beside the filed names.
+struct Zone {
+    origin: String,
+    serial: u32,
+    prefixes: Vec<IpNet>,
+    block: Vec<IpAddr>,
+    today: Day,
+}
+
+impl Zone {
+    fn new(loaded: &Loaded, name: &str, now: SystemTime) -> anyhow::Result<Self> {
+        let Ok(origin) = DomainName::from_text(name) else { bail!("--zone {name:?} is not a domain name") };
+        let block = &loaded.config.dns.block;
+        let v4 = block.ipv4.iter().copied().map(IpAddr::V4);
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Ok(Self {
+            origin: origin.to_string().trim_end_matches('.').to_owned(),
+            // Serials wrap around, and are compared so (RFC 1982).
+            serial: (since & u64::from(u32::MAX)) as u32,
+            prefixes: our_mainland(&data::ranges(loaded, now)?.ranges),
+            block: v4.chain(block.ipv6.iter().copied().map(IpAddr::V6)).collect(),
+            today: Day::at(now),
+        })
+    }
+
+    fn write(&self, snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+        let Self { origin, serial, prefixes, block, today } = self;
+        let passes = Standing::Here;
+        let (serial, today) = (*serial, *today);
+        policy_zone(snapshot, &PolicyZone { origin, serial, prefixes, block, passes, today }, out)
+    }
+}
+
+/// This provider's addresses on the mainland.
+fn our_mainland(ranges: &Ranges) -> Vec<IpNet> {
+    let spans = [Family::V4, Family::V6].into_iter().flat_map(|family| {
+        let ours = ranges.segments(family).into_iter().filter_map(|(span, found)| {
+            found.filter(|found| found.is_ours && found.region.needs_filing()).map(|_| (family, span))
+        });
+        ours.collect::<Vec<_>>()
+    });
+    Space::new(spans).cidrs()
+}
