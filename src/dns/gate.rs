@@ -99,7 +99,8 @@ pub fn companions_needed(
 /// True when `name` passes even before our own mainland servers: then no address can turn the verdict.
 pub(super) fn may_lead_anywhere(view: &View, name: NameRef<'_>, now: SystemTime) -> bool {
     let subject = Subject { host: Host::Name(name), hop: Hop::InLine, via: Via::Dns };
-    !view.judge(&subject, now).blocks()
+    let verdict = view.judge(&subject, now);
+    !verdict.blocks() && !verdict.filing.is_some_and(|id| view.registry.binds(id))
 }
 
 /// Judges an answer and makes what the client gets of it; `companions` where [`companions_needed`] says so.

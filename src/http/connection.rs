@@ -211,8 +211,9 @@ impl<'a> Connection<'a> {
         if head.values(octets, Field::Via).any(is_ours) {
             return self.refuse(HeadError::Loop).await;
         }
+        let reached = self.local.ip().to_canonical();
         let plain_path = is_plain.then(|| head.path(octets));
-        match self.gate.decide(&Asked { host, client, plain_path }) {
+        match self.gate.decide(&Asked { host, client, reached, plain_path }) {
             Decision::Pass => self.pass(None).await,
             Decision::CarveOut => self.pass(Some(ACME_ANSWER_OCTETS_MAX)).await,
             Decision::Block(blocked) => self.block(&blocked, client).await,
@@ -365,7 +366,9 @@ impl<'a> Connection<'a> {
             Ok(Relayed::Upgraded) => {
                 counters.request(passed);
                 if let (Some(mut origin), Some(host)) = (self.origin.take(), self.host.last()) {
-                    tunnel::pass(self.gate, host, &mut self.stream, &mut self.input, &mut origin).await;
+                    let reached = self.local.ip().to_canonical();
+                    let stream = tunnel::Stream { host, reached, drain: &self.drain };
+                    tunnel::pass(self.gate, &stream, &mut self.stream, &mut self.input, &mut origin).await;
                 }
                 After::Close
             }

@@ -38,6 +38,8 @@ pub struct Asked<'a> {
     pub host: &'a HostName,
     /// Whose question it is.
     pub client: IpAddr,
+    /// The address the client reached.
+    pub reached: IpAddr,
     /// The path, of a GET or HEAD without a body; `None` for any other request.
     pub plain_path: Option<&'a [u8]>,
 }
@@ -146,7 +148,7 @@ impl Gate {
             Stance::Enforce | Stance::Observe => {}
         }
         let now = self.view.now();
-        let verdict = judge(&view, asked.host, now);
+        let verdict = judge(&view, asked.host, asked.reached, now);
         self.counters.verdict(&verdict);
         let blocks = stance == Stance::Enforce && verdict.blocks();
         let carved_out = blocks && self.settings.acme_carve_out && is_acme_challenge(asked, &verdict);
@@ -173,9 +175,9 @@ impl Gate {
     /// True while an open stream of `host` may go on; asked again and again, without a report.
     ///
     /// A gate that lost its data ends no stream: it was judged when it began.
-    pub fn still_passes(&self, host: &HostName) -> bool {
+    pub fn still_passes(&self, host: &HostName, reached: IpAddr) -> bool {
         let view = self.view.load();
-        view.stance() != Stance::Enforce || !judge(&view, host, self.view.now()).blocks()
+        view.stance() != Stance::Enforce || !judge(&view, host, reached, self.view.now()).blocks()
     }
 
     //--- Answering ---------------------------------------------------------------------------------------------------
@@ -296,9 +298,11 @@ impl Gate {
     }
 }
 
-fn judge(view: &View, host: &HostName, now: SystemTime) -> Verdict {
-    // The address reached tells nothing in line: it may be a balancer's, or translated on the way.
-    view.judge(&Subject { host: host.as_host(), hop: Hop::InLine, via: Via::Http }, now)
+fn judge(view: &View, host: &HostName, reached: IpAddr, now: SystemTime) -> Verdict {
+    // The address reached tells nothing in line, for it may be a balancer's, or translated on the way; unless the operator
+    // says that filings are bound to theirs.
+    let hop = if view.registry.has_bind_check() { Hop::InLineAt(reached) } else { Hop::InLine };
+    view.judge(&Subject { host: host.as_host(), hop, via: Via::Http }, now)
 }
 
 /// True for a request that a certificate authority would send to check control of a name that lacks only its filing.
@@ -391,7 +395,12 @@ mod tests {
     #[test]
     fn acme_challenges_are_told_by_their_exact_path() {
         let host = HostName::Invalid;
-        let asked = |path| Asked { host: &host, client: IpAddr::from([127, 0, 0, 1]), plain_path: path };
+        let asked = |path| Asked {
+            host: &host,
+            client: IpAddr::from([127, 0, 0, 1]),
+            reached: IpAddr::from([127, 0, 0, 1]),
+            plain_path: path,
+        };
         let view_verdict = |reason: Reason| Verdict {
             action: reason.action(),
             reason,

@@ -2,6 +2,7 @@
 //! blocked meanwhile.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,14 +14,28 @@ use super::buffer::Buffer;
 use super::gate::Gate;
 use super::host::HostName;
 use super::origin::OriginConnection;
+use crate::drain::{DrainWatch, Phase};
 
 /// How often an open stream is looked at: for silence, and for its verdict.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How many looks a stream goes on while the gate drains: half of the time that a drain has.
+const DRAIN_LOOKS_MAX: u32 = 5;
+
+/// Whose stream it is.
+pub struct Stream<'a> {
+    /// The host it was upgraded for.
+    pub host: &'a HostName,
+    /// The address the client reached.
+    pub reached: IpAddr,
+    /// The gate's way out.
+    pub drain: &'a DrainWatch,
+}
+
 /// Passes octets between client and origin; what either side has sent early is in the buffers.
 pub async fn pass(
     gate: &Gate,
-    host: &HostName,
+    stream: &Stream<'_>,
     client: &mut TcpStream,
     input: &mut Buffer,
     origin: &mut OriginConnection,
@@ -36,21 +51,26 @@ pub async fn pass(
     tokio::select! {
         // Either way the connection is over: both sides have ended, or one has failed.
         _ = both => {}
-        () = watch(gate, host, &silent) => {}
+        () = watch(gate, stream, &silent) => {}
     }
 }
 
 /// Returns when the stream has to end.
-async fn watch(gate: &Gate, host: &HostName, silent: &AtomicU32) {
+async fn watch(gate: &Gate, stream: &Stream<'_>, silent: &AtomicU32) {
     let looks_max = gate.settings().stream_timeout.as_secs().max(1);
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut draining = 0;
     loop {
         looks.tick().await;
         if u64::from(silent.fetch_add(1, Ordering::Relaxed)) > looks_max {
             return;
         }
-        if !gate.still_passes(host) {
+        draining += u32::from(stream.drain.phase() > Phase::Running);
+        if draining > DRAIN_LOOKS_MAX {
+            return;
+        }
+        if !gate.still_passes(stream.host, stream.reached) {
             gate.counters().upgrades_ended.increment();
             return;
         }

@@ -20,6 +20,8 @@ pub enum Host<'a> {
 pub enum Hop<'a> {
     /// We stand in line before this provider's mainland servers; the address itself is not known or not telling.
     InLine,
+    /// The same, with the address the client reached, which a filing may be bound to (D-H23); it says nothing else.
+    InLineAt(IpAddr),
     /// The final addresses of an answer with the CNAME chain that led there, or the address a client connected to.
     Resolved {
         /// Final addresses, hints included; at least one.

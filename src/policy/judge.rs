@@ -90,7 +90,7 @@ impl Book<'_> {
     /// A host that is an address (rule N4): only a mainland address is a mainland site.
     fn ip_site(&self, addr: IpAddr, hop: Hop<'_>) -> Verdict {
         let place = match hop {
-            Hop::InLine => Place { addr: Some(addr), ..Place::IN_LINE },
+            Hop::InLine | Hop::InLineAt(_) => Place { addr: Some(addr), ..Place::IN_LINE },
             Hop::Resolved { addresses, .. } => self.place(addresses.first().copied().unwrap_or(addr)),
         };
         let res = if !place.region.needs_filing() {
@@ -241,6 +241,7 @@ impl Book<'_> {
     fn each_place(&self, hop: Hop<'_>, mut visit: impl FnMut(&Place)) {
         let (addresses, chain) = match hop {
             Hop::InLine => return visit(&Place::IN_LINE),
+            Hop::InLineAt(addr) => return visit(&Place { addr: Some(addr), ..Place::IN_LINE }),
             Hop::Resolved { addresses, chain } => (addresses, chain),
         };
         let product = self.chain_place(chain);

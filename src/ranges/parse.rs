@@ -245,7 +245,8 @@ impl Reader<'_> {
             if record.len() == 1 && record.get(0).is_some_and(|cell| cell.trim().is_empty()) {
                 continue;
             }
-            if is_cut && (record.len() != header.len() || ends_inside_quotes(text)) {
+            // A row that may be cut in its last cell is no row: as for registry tables.
+            if is_cut {
                 return Err(FileError::CutShort { line });
             }
             if record.len() != header.len() {
@@ -430,9 +431,4 @@ fn line_of_record(text: &str, at: &csv::Position) -> u32 {
         line.is_empty() || line.starts_with('#')
     });
     u32::try_from(at.line()).unwrap_or(u32::MAX).saturating_add(u32::try_from(skipped.count()).unwrap_or(u32::MAX))
-}
-
-/// True when a quote opened in the last line is never closed, so that the last record swallowed the end.
-fn ends_inside_quotes(text: &str) -> bool {
-    !text.ends_with('\n') && text.rsplit('\n').next().is_some_and(|last| last.matches('"').count() % 2 == 1)
 }

@@ -178,6 +178,16 @@ impl Snapshot {
         self.table.filing(id.0)
     }
 
+    /// True when filings that list addresses are good at those only.
+    pub fn has_bind_check(&self) -> bool {
+        self.bind_check
+    }
+
+    /// True when the row's addresses are compared: then a filing alone opens no address.
+    pub fn binds(&self, id: FilingId) -> bool {
+        self.bind_check && !self.filing(id).addresses.is_empty()
+    }
+
     /// True when bind checking is on, the row lists addresses, and the address is in none of its `forms` among them (D-H23).
     pub fn is_unbound(&self, id: FilingId, forms: &[IpAddr]) -> bool {
         self.bind_check && self.filing(id).is_unbound(forms)

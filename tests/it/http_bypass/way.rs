@@ -125,3 +125,25 @@ async fn an_origin_that_reads_nothing_ends_the_request() {
     pouring.abort();
     drop(held);
 }
+
+#[tokio::test]
+async fn d_h23_a_bound_filing_is_good_at_its_addresses_only() {
+    let addresses = vec!["203.0.113.1/32".parse().expect("a prefix")];
+    let rows = vec![icpgate::registry::Filing { addresses, ..fixture::filed("here.cn", &["self"]) }];
+    let mut view = fixture::view(Rules::default());
+    view.registry =
+        std::sync::Arc::new(icpgate::registry::Snapshot::build(1, fixture::suffixes(), fixture::PROVIDER, true, rows));
+    let gate = HttpGate::with(view, |settings| {
+        settings.proxy_protocol_from = vec!["127.0.0.0/8".parse().expect("a prefix")];
+    })
+    .await;
+    for (reached, status) in [("203.0.113.1", 200), ("203.0.113.2", 451)] {
+        let mut client = gate.connect().await;
+        client.send(format!("PROXY TCP4 198.51.100.1 {reached} 4711 80\r\n{}", get("here.cn", "/")).as_bytes()).await;
+        let answer = client.response_to("GET").await;
+        assert_eq!(answer.status, status, "{reached}");
+        if status == 451 {
+            assert!(answer.header("x-icp-gate").expect("a reason").starts_with("reason=not_bound"));
+        }
+    }
+}

@@ -225,6 +225,8 @@ fn an_unfit_file_is_refused_with_the_reason() {
         ("tags", "t.csv", b"prefix,prefix\n", "t.csv: header, column 2: prefix appears twice"),
         ("tags", "t.csv", b"region,product\n", "t.csv: header: column prefix is missing"),
         ("tags", "t.csv", b"prefix,region\n1.0.1.0/24", "t.csv: line 2: the file ends in the middle of a row"),
+        // All fields are there, and the last may be half of what it will be.
+        ("tags", "t.csv", b"prefix,region\n1.0.1.0/24,cn", "t.csv: line 2: the file ends in the middle of a row"),
         ("tags", "t.csv", b"prefix,region\n1.0.1.0/24,\"cn", "t.csv: line 2: the file ends in the middle of a row"),
         ("cnames", "c.csv", b"cname_suffix,product\n", "c.csv: header: column region is missing"),
     ] {
@@ -232,7 +234,6 @@ fn an_unfit_file_is_refused_with_the_reason() {
         assert!(refusal.starts_with(expected), "{refusal}\n{expected}");
     }
     load("mainland", "m.txt", "1.0.1.0/24\n1.0.2.0/23").expect("a last line that cannot have been cut");
-    load("tags", "t.csv", "prefix,region\n1.0.1.0/24,cn").expect("a last row with all its fields");
 }
 
 #[test]
