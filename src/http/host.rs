@@ -80,7 +80,7 @@ impl HostName {
             Some(Err(())) => return Err(HostError),
             None => {}
         }
-        match DomainName::from_text(host) {
+        match DomainName::from_host(host) {
             Ok(name) if name.as_ref().is_root() => Err(HostError),
             Ok(name) => Ok(Self::Name(name)),
             Err(NameError::BadIdna) => Ok(Self::Invalid),

@@ -245,6 +245,23 @@ impl DomainName {
             mapped = to_ascii(text)?;
             &mapped
         };
+        Self::from_ascii(ascii)
+    }
+
+    /// Reads a host as a client sends it: as [`DomainName::from_text`], but below the last two labels an A-label that IDNA
+    /// refuses is a label like any other, as it is on the wire of DNS: a filed domain may have such names below it. In the last
+    /// two it makes a domain that no registry can hold.
+    pub fn from_host(text: &str) -> Result<Self, NameError> {
+        let res = Self::from_text(text);
+        if res != Err(NameError::BadIdna) || !text.is_ascii() {
+            return res;
+        }
+        let name = text.strip_suffix('.').unwrap_or(text);
+        let last_two = name.rmatch_indices('.').nth(1).map_or(name, |(at, _)| &name[at + 1..]);
+        Self::from_text(last_two).and_then(|_| Self::from_ascii(text))
+    }
+
+    fn from_ascii(ascii: &str) -> Result<Self, NameError> {
         let ascii = ascii.strip_suffix('.').unwrap_or(ascii);
         let mut wire = Vec::with_capacity(ascii.len() + 2);
         for label in ascii.split('.') {

@@ -76,7 +76,7 @@ impl OwnedHost {
             Some(Ok(addr)) => Self::Address(addr),
             Some(Err(())) => Self::Invalid,
             None if text.contains("\\.") => escaped_name(text).map_or(Self::Invalid, Self::Name),
-            None => DomainName::from_text(text).map_or(Self::Invalid, Self::Name),
+            None => DomainName::from_host(text).map_or(Self::Invalid, Self::Name),
         }
     }
 

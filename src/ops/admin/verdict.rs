@@ -54,7 +54,7 @@ impl Question {
         let host = match parse_ip_literal(text) {
             Some(Ok(addr)) => OwnedHost::Address(addr),
             Some(Err(())) => OwnedHost::Invalid,
-            None => DomainName::from_text(text).map_or(OwnedHost::Invalid, OwnedHost::Name),
+            None => DomainName::from_host(text).map_or(OwnedHost::Invalid, OwnedHost::Name),
         };
         let address = |text: &str| {
             let expected = "expected an IPv4 or IPv6 address, for example address=203.0.113.10";

@@ -147,3 +147,11 @@ async fn d_h23_a_bound_filing_is_good_at_its_addresses_only() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_label_that_idna_refuses_is_covered_by_its_domain() {
+    let gate = HttpGate::start().await;
+    for (host, status) in [("xn--a.here.cn", 200), ("xn--a.nofile.cn", 451), ("xn--a.cn", 451)] {
+        assert_eq!(gate.status(host).await, status, "{host}");
+    }
+}
