@@ -16,7 +16,7 @@ use super::diff::Diff;
 use super::files::{Content, FileReader, FileState, Look};
 use super::load::{Suffixes, loaded, one, plan, read_files};
 pub use super::loaded::{FileSummary, LoadError, Loaded, count_by_rule};
-use super::saved::{self, Circumstances, SavedError};
+use super::saved::{self, Circumstances, SavedError, SigningKey};
 use super::snapshot::Schedule;
 use super::source;
 use super::state::{Plan, State};
@@ -257,14 +257,25 @@ impl Store {
 
     /// Writes the state to the settings' snapshot file, if there is one and it is not written yet; tells whether it was.
     ///
-    /// Does not hold up reloads.
+    /// Does not hold up reloads. Where files must be signed it is not written: nobody here can sign it.
     pub fn save(&self) -> std::io::Result<bool> {
-        let Some(path) = &self.settings.snapshot else { return Ok(false) };
-        self.save_as(path)
+        match &self.settings.snapshot {
+            Some(path) if self.settings.snapshot_keys.is_none() => self.save_as(path),
+            _ => Ok(false),
+        }
     }
 
     /// As [`Store::save`], to `path`.
     pub fn save_as(&self, path: &Path) -> std::io::Result<bool> {
+        self.save_with(|state, circumstances| saved::write(path, state, circumstances))
+    }
+
+    /// As [`Store::save_as`], signed by `key`.
+    pub fn save_signed(&self, path: &Path, key: &SigningKey) -> std::io::Result<bool> {
+        self.save_with(|state, circumstances| saved::write_signed(path, state, circumstances, key))
+    }
+
+    fn save_with(&self, write: impl FnOnce(&State, &Circumstances) -> std::io::Result<()>) -> std::io::Result<bool> {
         let inner = lock(&self.inner);
         if inner.loaded.is_none() || inner.saved_generation == self.generation_of(&inner) {
             return Ok(false);
@@ -272,7 +283,7 @@ impl Store {
         let (state, generation) = (inner.state.clone(), self.generation_of(&inner));
         let circumstances = self.circumstances(inner.suffix_hash, inner.year);
         drop(inner);
-        saved::write(path, &state, &circumstances)?;
+        write(&state, &circumstances)?;
         lock(&self.inner).saved_generation = generation;
         Ok(true)
     }
@@ -291,7 +302,12 @@ impl Store {
     fn restore(&self, inner: &mut Inner, suffix_hash: u64, now: SystemTime) -> bool {
         let Some(path) = &self.settings.snapshot else { return false };
         let year = Day::at(now).year();
-        match saved::read(path, &self.circumstances(suffix_hash, year)) {
+        let circumstances = self.circumstances(suffix_hash, year);
+        let restored = match &self.settings.snapshot_keys {
+            Some(keys) => saved::read_signed(path, &circumstances, keys),
+            None => saved::read(path, &circumstances),
+        };
+        match restored {
             Ok(state) => {
                 inner.state = state;
                 inner.year = year;

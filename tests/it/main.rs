@@ -29,6 +29,7 @@ mod registry_events;
 mod registry_merge;
 mod registry_reload;
 mod registry_saved;
+mod registry_signed;
 mod scenarios;
 mod tidy;
 mod transparency;
