@@ -16,6 +16,7 @@ use super::diff::Diff;
 use super::files::{Content, FileReader, FileState, Look};
 use super::load::{Suffixes, loaded, one, plan, read_files};
 pub use super::loaded::{FileSummary, LoadError, Loaded, count_by_rule};
+use super::progress::{Phase, Progress};
 use super::saved::{self, Circumstances, SavedError, SigningKey};
 use super::snapshot::Schedule;
 use super::source;
@@ -84,6 +85,7 @@ pub struct Store {
     health: Mutex<Vec<String>>,
     loaded: Mutex<Option<Arc<Loaded>>>,
     counters: Arc<Counters>,
+    pub(super) progress: Arc<Progress>,
 }
 
 impl Store {
@@ -95,6 +97,7 @@ impl Store {
             health: Mutex::default(),
             loaded: Mutex::default(),
             counters: Arc::default(),
+            progress: Arc::default(),
         }
     }
 
@@ -132,6 +135,7 @@ impl Store {
     fn reload_as(&self, now: SystemTime, shrink: Shrink, look: Look) -> ReloadOutcome {
         let begun = Instant::now();
         let mut inner = lock(&self.inner);
+        self.progress.begin();
         let outcome = match self.attempt(&mut inner, now, shrink, look) {
             Ok(Some((loaded, diff))) => {
                 let snapshot = loaded.snapshot.clone();
@@ -247,6 +251,7 @@ impl Store {
                 files: before.files.clone(),
                 digest: before.digest,
                 loaded_at: before.loaded_at,
+                times: before.times,
             });
             *lock(&self.loaded) = Some(loaded.clone());
             inner.loaded = Some(loaded.clone());
@@ -303,11 +308,11 @@ impl Store {
         let Some(path) = &self.settings.snapshot else { return false };
         let year = Day::at(now).year();
         let circumstances = self.circumstances(suffix_hash, year);
-        let restored = match &self.settings.snapshot_keys {
+        let restored = || match &self.settings.snapshot_keys {
             Some(keys) => saved::read_signed(path, &circumstances, keys),
             None => saved::read(path, &circumstances),
         };
-        match restored {
+        match self.progress.spend(Phase::Restore, restored) {
             Ok(state) => {
                 inner.state = state;
                 inner.year = year;
@@ -380,7 +385,8 @@ impl Store {
         inner.suffixes = Some(suffixes.0.clone());
         inner.suffix_hash = suffixes.1;
         inner.year = year;
-        let loaded = loaded(&self.settings, &inner.state, generation, suffixes.0.clone(), now);
+        let done = (now, self.progress.times());
+        let loaded = loaded(&self.settings, &inner.state, generation, suffixes.0.clone(), done);
         Ok(Some((Arc::new(loaded), diff)))
     }
 
@@ -410,8 +416,10 @@ impl Store {
             year,
             now,
             arena: &inner.state.table.arena,
+            progress: &self.progress,
         };
-        let read = read_files(&reader, &inner.state, old_files, &paths, look)?;
+        let files = || read_files(&reader, &inner.state, old_files, &paths, look);
+        let read = self.progress.spend(Phase::Files, files)?;
         let is_loaded = inner.loaded.is_some() || !inner.state.files.is_empty();
         if !read.differs && !suffixes_differ && is_loaded {
             return Ok(Examined::Same(read.files));
