@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::text::Text;
-use super::{Common, Status};
+use super::{Common, Status, data};
 use crate::config::{self, ConfigError, Loaded};
 use crate::count::plural;
 use crate::dns::zones::Zones;
@@ -17,7 +17,7 @@ use crate::ops::Missing;
 use crate::ranges;
 use crate::registry;
 use crate::registry::lint::{lint, title};
-use crate::registry::{Issue, LoadError, Settings, Severity, load_paths};
+use crate::registry::{Issue, LoadError, Settings, Severity};
 
 /// Shown below the help.
 pub const EXAMPLES: &str = "\
@@ -160,7 +160,7 @@ fn check_registry(settings: &Settings, form: &Form, now: SystemTime) -> Section 
     if settings.paths.is_empty() {
         return Section::new(NAME, "not configured".to_owned());
     }
-    match load_paths(settings, now) {
+    match data::load_registry(settings, now) {
         Err(LoadError { reasons }) => Section::failed(NAME, reasons),
         Ok(loaded) => {
             let registry::Loaded { snapshot, files, digest, issues, .. } = &*loaded;

@@ -15,7 +15,7 @@ use super::{Common, Status, check, data};
 use crate::model::{Day, DomainName};
 use crate::registry::diff::{Change, diff_on};
 use crate::registry::search::{beginning_with, below};
-use crate::registry::{Filing, Loaded, Settings, Snapshot, load_paths};
+use crate::registry::{Filing, Loaded, Settings, Snapshot};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -121,7 +121,7 @@ fn with_paths(settings: &Settings, paths: &[PathBuf]) -> Settings {
 
 fn print_diff(settings: &Settings, arguments: &DiffArguments, now: SystemTime) -> anyhow::Result<Status> {
     let load = |path: &Path| -> anyhow::Result<Arc<Loaded>> {
-        load_paths(&with_paths(settings, &[path.to_owned()]), now).with_context(|| path.display().to_string())
+        data::load_registry(&with_paths(settings, &[path.to_owned()]), now).with_context(|| path.display().to_string())
     };
     let (old, new) = (load(&arguments.old)?, load(&arguments.new)?);
     let changes = diff_on(&old.snapshot, &new.snapshot, Day::at(now));

@@ -15,6 +15,7 @@ mod http_heads;
 mod http_page;
 mod http_relay;
 mod lessons;
+mod load_line;
 mod names;
 mod ops;
 mod ops_faults;

@@ -15,12 +15,13 @@ use crate::cli::{Status, data};
 use crate::config::Loaded;
 use crate::count::plural;
 use crate::model::{Day, DomainName};
+use crate::ops::load_line::LoadLine;
 use crate::ranges::Ranges;
 use crate::ranges::span::{Family, Space};
 use crate::registry::diff::Standing;
 use crate::registry::export::{PolicyZone, csv, json_lines, policy_zone};
 use crate::registry::saved::SigningKey;
-use crate::registry::{ReloadOutcome, Settings, Shrink, Snapshot, Store};
+use crate::registry::{Settings, Snapshot, Store, load_store};
 
 /// Shown below the help of `compile`.
 pub const COMPILE_EXAMPLES: &str = "\
@@ -88,9 +89,9 @@ pub fn compile(settings: &Settings, arguments: &CompileArguments, now: SystemTim
     let key = signing_key(settings, arguments, path)?;
     // From the tables alone, whatever an older copy says.
     let store = Store::new(Settings { snapshot: None, ..settings.clone() });
-    if let ReloadOutcome::Refused(error) = store.reload(now, Shrink::Refuse) {
-        return Err(error).context("registry");
-    }
+    let line = LoadLine::begin(store.progress());
+    load_store(&store, now).context("registry")?;
+    drop(line);
     match &key {
         Some(key) => store.save_signed(path, key),
         None => store.save_as(path),

@@ -7,11 +7,11 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::Status;
 use crate::cli::text::Text;
+use crate::cli::{Status, data};
 use crate::count::plural;
 use crate::ops::process::processor_time;
-use crate::registry::{FileSummary, Loaded, Settings, Snapshot, load_paths};
+use crate::registry::{FileSummary, Loaded, Settings, Snapshot};
 
 /// Values of a list that are printed.
 const TOP_SHOWN: usize = 10;
@@ -29,7 +29,7 @@ pub struct StatArguments {
 /// Loads and tells.
 pub fn run(settings: &Settings, arguments: &StatArguments, now: SystemTime) -> anyhow::Result<Status> {
     let before = processor_time();
-    let loaded = load_paths(settings, now).context("registry")?;
+    let loaded = data::load_registry(settings, now).context("registry")?;
     let processor = before.zip(processor_time()).map(|(before, after)| after.saturating_sub(before));
     let report = Report::new(&loaded, &settings.provider, processor);
     let mut text = Text::new();
