@@ -121,12 +121,16 @@ fn text(figures: &Figures, elapsed: Duration) -> String {
         Phase::Index => "indexing",
         Phase::Restore => return format!("reading the snapshot file  {seconds:.1} s"),
     };
-    let mut res = format!("{what}  {} rows  {:.1} MB/s  {} issues", grouped(rows), rate / 1e6, grouped(issues));
+    let is_reading = what == "loading";
+    let mut res = format!("{what}  {} rows", grouped(rows));
+    if is_reading {
+        res.push_str(&format!("  {:.1} MB/s", rate / 1e6));
+    }
+    res.push_str(&format!("  {} issues", grouped(issues)));
     if octets_in_all > 0 {
         // A file that grew meanwhile has more than all.
         let share = octets.min(octets_in_all) as f64 / octets_in_all as f64;
         res.push_str(&format!("  {:.0} %", (share * 100.0).floor()));
-        let is_reading = what == "loading";
         if is_reading && rate > 0.0 {
             let left = (octets_in_all.saturating_sub(octets) as f64 / rate).ceil() as u64;
             res.push_str(&format!("  ETA {}:{:02}", left / 60, left % 60));
@@ -172,11 +176,7 @@ mod tests {
                 "loading  1,234,567 rows  1.0 MB/s  12 issues  1 %  ETA 1:39",
             ),
             (figures(Phase::Read, 5_000_000, 0), after(2), "loading  1,234,567 rows  2.5 MB/s  12 issues"),
-            (
-                figures(Phase::Index, 2_000_000, 1_999_999),
-                after(2),
-                "indexing  1,234,567 rows  1.0 MB/s  12 issues  100 %",
-            ),
+            (figures(Phase::Index, 2_000_000, 1_999_999), after(2), "indexing  1,234,567 rows  12 issues  100 %"),
             (figures(Phase::Restore, 0, 9), Duration::from_millis(1250), "reading the snapshot file  1.2 s"),
             (figures(Phase::Read, 5, 9), Duration::ZERO, "loading  1,234,567 rows  0.0 MB/s  12 issues  55 %"),
         ] {
