@@ -114,9 +114,12 @@ pub fn run(common: &Common, command: &Command) -> anyhow::Result<Status> {
     }
 }
 
-/// The configured settings on other files.
+/// The configured settings on other files, of which the configured snapshot file says nothing.
 fn with_paths(settings: &Settings, paths: &[PathBuf]) -> Settings {
-    if paths.is_empty() { settings.clone() } else { Settings { paths: paths.to_vec(), ..settings.clone() } }
+    if paths.is_empty() {
+        return settings.clone();
+    }
+    Settings { paths: paths.to_vec(), snapshot: None, ..settings.clone() }
 }
 
 fn print_diff(settings: &Settings, arguments: &DiffArguments, now: SystemTime) -> anyhow::Result<Status> {

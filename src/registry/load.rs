@@ -12,7 +12,7 @@ use super::progress::LoadTimes;
 use super::snapshot::Schedule;
 use super::source::{self, Stamp};
 use super::state::{NewEvents, Plan, State, Viewpoint};
-use super::store::{FileSummary, LoadError, Loaded, ReloadOutcome, Shrink, Store};
+use super::store::{FileSummary, LoadError, Loaded, ReloadOutcome, Shrink, Store, lock};
 use super::{Settings, Snapshot};
 use crate::model::{Day, SuffixTable};
 
@@ -28,6 +28,20 @@ pub fn load_store(store: &Store, now: SystemTime) -> Result<Arc<Loaded>, LoadErr
         ReloadOutcome::Published(..) | ReloadOutcome::Unchanged => {
             store.loaded().ok_or_else(|| LoadError { reasons: vec!["nothing was loaded".to_owned()] })
         }
+    }
+}
+
+impl Store {
+    /// Why the snapshot file was not used, where there was one.
+    pub fn copy_refused(&self) -> Option<String> {
+        lock(&self.copy_refused).clone()
+    }
+
+    /// Says so in the log, and to who asks; false, for nothing was restored.
+    pub(super) fn refuse_copy(&self, reason: String) -> bool {
+        tracing::warn!(%reason, "registry snapshot not used, loading the tables");
+        *lock(&self.copy_refused) = Some(reason);
+        false
     }
 }
 

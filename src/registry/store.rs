@@ -86,6 +86,7 @@ pub struct Store {
     loaded: Mutex<Option<Arc<Loaded>>>,
     counters: Arc<Counters>,
     pub(super) progress: Arc<Progress>,
+    pub(super) copy_refused: Mutex<Option<String>>,
 }
 
 impl Store {
@@ -98,6 +99,7 @@ impl Store {
             loaded: Mutex::default(),
             counters: Arc::default(),
             progress: Arc::default(),
+            copy_refused: Mutex::default(),
         }
     }
 
@@ -319,10 +321,7 @@ impl Store {
                 true
             }
             Err(SavedError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => false,
-            Err(error) => {
-                tracing::warn!(file = %path.display(), %error, "registry snapshot not used, loading the tables");
-                false
-            }
+            Err(error) => self.refuse_copy(format!("{}: {error}", path.display())),
         }
     }
 
@@ -342,7 +341,7 @@ impl Store {
                     return Ok(found);
                 }
                 Err(error) => {
-                    tracing::warn!(reason = %error, "registry snapshot not used, loading the tables");
+                    self.refuse_copy(error.to_string());
                     inner.state = State::default();
                 }
             }

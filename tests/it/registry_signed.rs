@@ -225,7 +225,7 @@ fn keys_that_do_not_fit_are_refused_with_what_would() {
         if name == "key.pub" {
             place.secret(name, PUBLIC, 0o600);
         }
-        let message = SigningKey::read(&place.at(name)).err().expect(name).to_string();
+        let message = SigningKey::read(&place.at(name)).expect_err(name).to_string();
         assert!(message.contains(expected) && message.contains(name), "{name}: {message}");
         assert!(!message.contains("MC4C"), "a message shows no key: {message}");
     }
@@ -235,7 +235,7 @@ fn keys_that_do_not_fit_are_refused_with_what_would() {
         ("key.pem", "holds no PUBLIC KEY"),
         ("key.pem", "openssl pkey -in KEYFILE -pubout"),
     ] {
-        let message = PublicKeys::read(&place.at(name)).err().expect(name).to_string();
+        let message = PublicKeys::read(&place.at(name)).expect_err(name).to_string();
         assert!(message.contains(expected) && message.contains(name), "{name}: {message}");
     }
 }
@@ -265,7 +265,13 @@ fn compile_signs() {
 #[test]
 fn the_configured_key_is_checked() {
     let place = Place::new();
-    place.run("snapshot = \"copy\"\nsnapshot-key = \"key.pub\"", &["check"]).expect(0, &["good"]);
+    let keyed = "snapshot = \"copy\"\nsnapshot-key = \"key.pub\"";
+    place.run(keyed, &["check"]).expect(0, &["good"]);
+    place.run("snapshot = \"copy\"", &["registry", "compile"]).expect(0, &[]);
+    place.run(keyed, &["check"]).expect(1, &["registry.snapshot: not used: copy: has no signature; expected one by "]);
+    place.run(keyed, &["registry", "lint", "rows.csv"]).expect(0, &["good"]);
+    place.run(keyed, &["registry", "compile", "--sign", "key.pem"]).expect(0, &[]);
+    place.run(keyed, &["check"]).expect(0, &["good"]);
     place
         .run("snapshot = \"copy\"\nsnapshot-key = \"key.pem\"", &["check"])
         .expect(2, &["registry.snapshot-key", "key.pem", "holds no PUBLIC KEY"]);
