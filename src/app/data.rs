@@ -12,6 +12,7 @@ use crate::drain::DrainWatch;
 use crate::model::SuffixTable;
 use crate::ops::Missing;
 use crate::ops::faults::Faults;
+use crate::ops::load_line::LoadLine;
 use crate::ops::reloader::REQUESTS_MAX;
 use crate::policy::{Clock, SharedView, View};
 use crate::ranges;
@@ -46,7 +47,9 @@ impl Data {
             }
             ranges::ReloadOutcome::Published(..) | ranges::ReloadOutcome::Unchanged => Ok(()),
         });
+        let line = LoadLine::begin(registry.progress());
         let (loaded, other_loaded) = tokio::join!(loading, other_loading);
+        drop(line);
         may_miss("registry", loaded, config.faults.on_missing_registry).map_err(StartError::Registry)?;
         may_miss("ranges", other_loaded, config.faults.on_missing_ranges).map_err(StartError::Ranges)?;
         Ok(Self { registry, ranges })

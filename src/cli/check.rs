@@ -14,10 +14,11 @@ use crate::dns::zones::Zones;
 use crate::http::page::Pages;
 use crate::model::Day;
 use crate::ops::Missing;
+use crate::ops::load_line::LoadLine;
 use crate::ranges;
 use crate::registry;
 use crate::registry::lint::{lint, title};
-use crate::registry::{Issue, LoadError, Settings, Severity, load_paths};
+use crate::registry::{Issue, LoadError, Settings, Severity, Store, load_store};
 
 /// Shown below the help.
 pub const EXAMPLES: &str = "\
@@ -160,14 +161,22 @@ fn check_registry(settings: &Settings, form: &Form, now: SystemTime) -> Section 
     if settings.paths.is_empty() {
         return Section::new(NAME, "not configured".to_owned());
     }
-    match load_paths(settings, now) {
+    let store = Store::new(settings.clone());
+    let line = LoadLine::begin(store.progress());
+    let loaded = load_store(&store, now);
+    drop(line);
+    match loaded {
         Err(LoadError { reasons }) => Section::failed(NAME, reasons),
         Ok(loaded) => {
             let registry::Loaded { snapshot, files, digest, issues, .. } = &*loaded;
             let summary =
                 format!("{} of {}, digest {digest:016x}", plural(snapshot.len(), "row"), plural(files.len(), "file"));
             let found = lint(snapshot, Day::at(now));
-            Section::new(NAME, summary).with_issues(issues.iter().cloned().chain(found), form)
+            let mut res = Section::new(NAME, summary).with_issues(issues.iter().cloned().chain(found), form);
+            // A copy of its own the gate writes anew; one that was signed for it somebody must bring.
+            let refused = store.copy_refused().filter(|_| settings.snapshot_keys.is_some());
+            res.warnings.extend(refused.map(|reason| format!("registry.snapshot: not used: {reason}")));
+            res
         }
     }
 }

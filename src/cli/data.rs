@@ -8,11 +8,12 @@ use anyhow::Context;
 use super::Common;
 use crate::config::{self, Loaded};
 use crate::model::SuffixTable;
+use crate::ops::load_line::LoadLine;
 use crate::policy::View;
 use crate::ranges;
 use crate::ranges::Ranges;
 use crate::registry;
-use crate::registry::Snapshot;
+use crate::registry::{LoadError, Snapshot, Store};
 
 /// Loads the configuration; its warnings go to standard error.
 pub fn configuration(common: &Common) -> anyhow::Result<Loaded> {
@@ -25,7 +26,14 @@ pub fn configuration(common: &Common) -> anyhow::Result<Loaded> {
 
 /// The registry as a gate would load it at start.
 pub fn registry(loaded: &Loaded, now: SystemTime) -> anyhow::Result<Arc<registry::Loaded>> {
-    registry::load_paths(&loaded.config.registry, now).context("registry")
+    load_registry(&loaded.config.registry, now).context("registry")
+}
+
+/// Loads a registry, telling on a terminal how far it is.
+pub fn load_registry(settings: &registry::Settings, now: SystemTime) -> Result<Arc<registry::Loaded>, LoadError> {
+    let store = Store::new(settings.clone());
+    let _line = LoadLine::begin(store.progress());
+    registry::load_store(&store, now)
 }
 
 /// The ranges as a gate would load them at start.

@@ -1,8 +1,8 @@
 //! `icpgate registry compile|diff|export|lint|lookup|stat`.
 
 mod output;
+mod stat;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,11 +12,10 @@ use clap::{Args, Subcommand};
 
 use super::text::Text;
 use super::{Common, Status, check, data};
-use crate::count::plural;
 use crate::model::{Day, DomainName};
 use crate::registry::diff::{Change, diff_on};
 use crate::registry::search::{beginning_with, below};
-use crate::registry::{Filing, Loaded, Settings, Snapshot, load_paths};
+use crate::registry::{Filing, Loaded, Settings, Snapshot};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,8 +29,6 @@ Examples:
 const CHANGES_SHOWN: usize = 50;
 /// Rows that `lookup` prints by a part of their name.
 const ROWS_FOUND: usize = 50;
-/// Values of a list that `stat` prints.
-const TOP_SHOWN: usize = 10;
 
 /// The commands.
 #[derive(Subcommand)]
@@ -51,9 +48,9 @@ pub enum Command {
     /// Print the row that governs a name, with file and line, or rows by a part of their name; exit status 1 if there is none
     #[command(after_help = EXAMPLES)]
     Lookup(LookupArguments),
-    /// Print how many rows there are of what
+    /// Print how many rows there are of what, how long loading them took and how much memory they take
     #[command(after_help = EXAMPLES)]
-    Stat(StatArguments),
+    Stat(stat::StatArguments),
 }
 
 /// What `diff` takes.
@@ -97,13 +94,6 @@ pub struct LookupArguments {
     json: bool,
 }
 
-/// What `stat` takes.
-#[derive(Args)]
-pub struct StatArguments {
-    /// Files or directories instead of the configured ones
-    paths: Vec<PathBuf>,
-}
-
 /// Runs one of them.
 pub fn run(common: &Common, command: &Command) -> anyhow::Result<Status> {
     let loaded = data::configuration(common)?;
@@ -120,21 +110,21 @@ pub fn run(common: &Common, command: &Command) -> anyhow::Result<Status> {
             let registry = data::registry(&loaded, now)?;
             if arguments.names.is_empty() { find(&registry.snapshot, arguments) } else { lookup(&registry, arguments) }
         }
-        Command::Stat(arguments) => {
-            let settings = with_paths(settings, &arguments.paths);
-            stat(&*load_paths(&settings, now).context("registry")?, &settings.provider)
-        }
+        Command::Stat(arguments) => stat::run(&with_paths(settings, &arguments.paths), arguments, now),
     }
 }
 
-/// The configured settings on other files.
+/// The configured settings on other files, of which the configured snapshot file says nothing.
 fn with_paths(settings: &Settings, paths: &[PathBuf]) -> Settings {
-    if paths.is_empty() { settings.clone() } else { Settings { paths: paths.to_vec(), ..settings.clone() } }
+    if paths.is_empty() {
+        return settings.clone();
+    }
+    Settings { paths: paths.to_vec(), snapshot: None, ..settings.clone() }
 }
 
 fn print_diff(settings: &Settings, arguments: &DiffArguments, now: SystemTime) -> anyhow::Result<Status> {
     let load = |path: &Path| -> anyhow::Result<Arc<Loaded>> {
-        load_paths(&with_paths(settings, &[path.to_owned()]), now).with_context(|| path.display().to_string())
+        data::load_registry(&with_paths(settings, &[path.to_owned()]), now).with_context(|| path.display().to_string())
     };
     let (old, new) = (load(&arguments.old)?, load(&arguments.new)?);
     let changes = diff_on(&old.snapshot, &new.snapshot, Day::at(now));
@@ -281,80 +271,4 @@ fn row_json(row: &Filing) -> serde_json::Value {
     res.insert("file".to_owned(), row.file.as_ref().into());
     res.insert("line".to_owned(), row.line.into());
     res.into()
-}
-
-fn stat(loaded: &Loaded, provider: &str) -> anyhow::Result<Status> {
-    let snapshot = &loaded.snapshot;
-    let mut text = Text::new();
-    text.line(format_args!("{}, digest {:016x}", plural(snapshot.len(), "row"), loaded.digest));
-    for file in &loaded.files {
-        let bad = if file.bad_rows > 0 { format!(", {} bad", file.bad_rows) } else { String::new() };
-        let rows = plural(file.rows, "row");
-        text.line(format_args!("  {}  {rows}{bad}, {} octets", file.path.display(), file.octets));
-    }
-    text.line(text.strong("status"));
-    for (status, count) in snapshot.rows_by_status() {
-        text.line(format_args!("  {:<12} {count}", status.label()));
-    }
-    let tally = Tally::of(snapshot, provider);
-    text.line(text.strong("active rows"));
-    text.line(format_args!("  {:<12} {}", "here", tally.here));
-    text.line(format_args!("  {:<12} {}", "elsewhere", tally.active - tally.here - tally.shell));
-    text.line(format_args!("  {:<12} {}", "shell (空壳)", tally.shell));
-    top("access provider", &tally.access, &mut text);
-    top("province", &tally.province, &mut text);
-    top("suffix", &tally.suffix, &mut text);
-    text.print()?;
-    Ok(Status::Good)
-}
-
-/// What one pass over the rows counts.
-#[derive(Default)]
-struct Tally {
-    active: usize,
-    here: usize,
-    shell: usize,
-    access: BTreeMap<String, usize>,
-    province: BTreeMap<String, usize>,
-    suffix: BTreeMap<String, usize>,
-}
-
-impl Tally {
-    fn of(snapshot: &Snapshot, provider: &str) -> Self {
-        let mut res = Self::default();
-        for row in snapshot.rows() {
-            if let Some(suffix) = row.domain.as_ref().parent() {
-                *res.suffix.entry(suffix.to_unicode()).or_default() += 1;
-            }
-            if row.status != crate::model::Status::Active {
-                continue;
-            }
-            res.active += 1;
-            res.here += usize::from(row.access.iter().any(|id| id == provider));
-            res.shell += usize::from(row.access.is_empty());
-            for id in row.access {
-                *res.access.entry(id).or_default() += 1;
-            }
-            if let Some(province) = row.province {
-                *res.province.entry(province).or_default() += 1;
-            }
-        }
-        res
-    }
-}
-
-/// The most frequent values with their counts.
-fn top(heading: &str, counts: &BTreeMap<String, usize>, text: &mut Text) {
-    if counts.is_empty() {
-        return;
-    }
-    let mut sorted: Vec<_> = counts.iter().collect();
-    sorted.sort_by_key(|&(value, count)| (std::cmp::Reverse(count), value));
-    text.line(text.strong(heading));
-    for (value, count) in sorted.iter().take(TOP_SHOWN) {
-        text.line(format_args!("  {value:<12} {count}"));
-    }
-    if sorted.len() > TOP_SHOWN {
-        text.line(format_args!("  … {} more", sorted.len() - TOP_SHOWN));
-    }
 }

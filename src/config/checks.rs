@@ -1,7 +1,7 @@
 //! What the text means: `Spec` to `Config`, every problem at once.
 //!
 //! A value that cannot be used is left out of the `Config` that is built meanwhile; the caller gets a `Config` only
-//! where there was no problem at all. Reads the token file and nothing else; binds nothing.
+//! where there was no problem at all. Reads the token and key files and nothing else; binds nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -22,6 +22,7 @@ use crate::policy::Rules;
 use crate::policy::rules::Exempt;
 use crate::ranges;
 use crate::registry;
+use crate::registry::saved::PublicKeys;
 
 mod dns;
 mod http;
@@ -233,9 +234,20 @@ impl Checker<'_> {
             encoding: text.encoding.into(),
             suffix_list: path(&text.suffix_list),
             snapshot: path(&text.snapshot),
+            snapshot_keys: self.snapshot_keys(&text.snapshot, &text.snapshot_key),
             bind_check: text.bind_check,
             ..registry::Settings::new(&spec.provider.id, Vec::new())
         }
+    }
+
+    fn snapshot_keys(&mut self, snapshot: &str, file: &str) -> Option<PublicKeys> {
+        const KEY: &str = "registry.snapshot-key";
+        let file = path(file)?;
+        if snapshot.is_empty() {
+            self.warn(KEY, "has no effect: registry.snapshot is empty");
+        }
+        let keys = PublicKeys::read(&file);
+        keys.map_err(|error| self.refuse(KEY, &file.to_string_lossy(), error.fault())).ok()
     }
 
     fn ranges(&mut self, spec: &Spec) -> ranges::Settings {

@@ -5,6 +5,7 @@ pub mod faults;
 pub mod health;
 pub mod holder;
 pub mod journal;
+pub mod load_line;
 pub mod log;
 pub mod metrics;
 pub mod parts;

@@ -1,6 +1,6 @@
 //! What the process tells of itself: version, start, memory, descriptors.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::count::{Labels, Observe, Sample};
 
@@ -40,6 +40,21 @@ pub fn resident_octets() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kib << 10)
+}
+
+/// Processor time of the process so far, all threads together, in hundredths of a second; `None` where the system has no
+/// `/proc`.
+pub fn processor_time() -> Option<Duration> {
+    /// Of user and system time, counted from the state, which stands behind the name.
+    const FIELDS: std::ops::RangeInclusive<usize> = 11..=12;
+    /// What Linux counts in wherever it shows ticks to programs.
+    const TICK_MILLIS: u64 = 10;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name may hold anything, parentheses too.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = fields.get(FIELDS)?.iter().map(|text| text.parse::<u64>().ok()).sum::<Option<u64>>()?;
+    Some(Duration::from_millis(ticks * TICK_MILLIS))
 }
 
 fn open_descriptors() -> Option<u64> {

@@ -7,7 +7,8 @@ use hashbrown::HashMap;
 
 use super::arena::{Arena, ArenaFull, Rows};
 use super::block::Findings;
-use super::files::{Draft, KnownBlock, TableFile};
+use super::draft::Draft;
+use super::files::{KnownBlock, TableFile};
 use super::parse::{FileError, ISSUES_MAX, ROWS_MAX};
 use super::scan::{BlockHash, BlockRows, Known, ScanError, ScannedPiece};
 

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Settings;
-use super::arena::{Arena, ArenaBuilder, ArenaFull, Places};
+use super::arena::{Arena, ArenaFull, Places, Rows};
 use super::block::{BlockReader, Findings, Reading};
 use super::collect::{Collector, Matching, Unused};
 use super::dictionary::Dictionary;
+use super::draft::Draft;
 use super::issue::{Issue, Severity};
 use super::parse::{FileError, ISSUES_MAX, ParsedChanges, parse_changes, parse_toml};
+use super::progress::{Phase, Progress};
 use super::row::RowContext;
-use super::scan::{BlockHash, BlockKey, Header, ScanError, read_header, scan};
+use super::scan::{BlockHash, BlockKey, Header, ScanError, Scanning, read_header, scan};
 use super::source::{self, Format, Stamp};
 use super::split::{Buffers, Cutter, Quoting};
 use crate::model::SuffixTable;
@@ -104,62 +106,6 @@ impl FileState {
     }
 }
 
-/// The rows that a reload adds and takes away, before anybody sees them.
-pub struct Draft {
-    /// Packs new rows.
-    pub builder: ArenaBuilder,
-    /// Files and lines of blocks, the new ones included.
-    pub places: Arc<Places>,
-    /// Numbers that no block has any more.
-    pub free: Vec<u32>,
-    /// Spans of rows that stand in no file any more.
-    pub removed: Vec<KnownBlock>,
-    /// Spans of rows that are new.
-    pub added: Vec<KnownBlock>,
-    /// Octets of text that were parsed.
-    pub parsed_octets: usize,
-    /// Octets of new rows that there is room for beside the old ones.
-    pub room: usize,
-    /// True when there were more: nothing was read to its end.
-    pub is_over: bool,
-    /// True when blocks that stayed changed their order: of equal rows the first counts, which may be another now.
-    pub is_reordered: bool,
-}
-
-impl Draft {
-    /// Nothing added to `arena` yet.
-    pub fn new(arena: &Arena, places: &Arc<Places>, free: &[u32]) -> Self {
-        Self {
-            builder: ArenaBuilder::after(arena),
-            places: places.clone(),
-            free: free.to_vec(),
-            removed: Vec::new(),
-            added: Vec::new(),
-            parsed_octets: 0,
-            room: usize::MAX,
-            is_over: false,
-            is_reordered: false,
-        }
-    }
-
-    pub(super) fn file_number(&mut self, file: &Arc<str>) -> u32 {
-        match self.places.files.iter().position(|known| known == file) {
-            Some(at) => u32::try_from(at).expect("files are fewer than FILES_MAX"),
-            None => Arc::make_mut(&mut self.places).file_number(file),
-        }
-    }
-
-    pub(super) fn number(&mut self, file: u32, first_line: u32) -> u32 {
-        match self.free.pop() {
-            Some(number) => {
-                Arc::make_mut(&mut self.places).blocks[number as usize] = (file, first_line);
-                number
-            }
-            None => Arc::make_mut(&mut self.places).add(file, first_line),
-        }
-    }
-}
-
 /// How a file is to be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
@@ -196,6 +142,8 @@ pub struct FileReader<'a> {
     pub now: SystemTime,
     /// The arena that known blocks stand in.
     pub arena: &'a Arena,
+    /// Where rows and times are counted.
+    pub progress: &'a Arc<Progress>,
 }
 
 /// A text that is read: from a file or from memory.
@@ -229,7 +177,8 @@ impl FileReader<'_> {
         {
             return Ok(change);
         }
-        let opened = source::open(path, format, self.settings.encoding, self.now).map_err(|error| error.to_string())?;
+        let opened = source::open(path, format, self.settings.encoding, self.now, self.progress)
+            .map_err(|error| error.to_string())?;
         let text = Text { name, reader: opened.reader, stamp: opened.stamp };
         self.read_text(format, text, old, draft).map_err(|error| error.to_string())
     }
@@ -306,8 +255,8 @@ impl FileReader<'_> {
             differs: old.is_none(),
             full: None,
         };
-        let scanned =
-            scan(cutter, reading, self.key, &known, &buffers, header.next_line, |piece| collector.collect(piece));
+        let scanning = Scanning { key: self.key, known: &known, buffers: &buffers, progress: self.progress };
+        let scanned = scan(cutter, reading, scanning, header.next_line, |piece| collector.collect(piece));
         if let Some(full) = collector.full {
             return Err(full.into());
         }
@@ -330,7 +279,7 @@ impl FileReader<'_> {
 
     /// TOML is read whole: its tables have no ends that a line shows.
     fn toml(&self, text: Text<'_>, old: Option<&TableFile>, draft: &mut Draft) -> Result<(TableFile, bool), ReadError> {
-        let content = source::read_text(text.reader).map_err(|error| ReadError::Scan(error.into()))?;
+        let content = self.whole(text.reader)?;
         let hash = self.key.hash(content.as_bytes());
         let header = format!("{:016x}{:016x}", hash[0], hash[1]);
         if let Some(old) = old.filter(|old| old.header == header) {
@@ -342,8 +291,9 @@ impl FileReader<'_> {
         let reading = Reading { format: Format::Toml, context, dictionary: self.dictionary, provider, columns: &[] };
         let mut table = TableFile { header, ..TableFile::default() };
         let mut runs = Vec::new();
-        let found = parse_toml(&mut BlockReader::new(reading), &content, &mut runs)
-            .map_err(|error| ReadError::Scan(error.into()))?;
+        let parse = || parse_toml(&mut BlockReader::new(reading), &content, &mut runs);
+        let found = self.progress.spend(Phase::Parse, parse)?;
+        self.progress.count(runs.iter().map(Rows::len).sum(), found.issues.len());
         draft.parsed_octets += content.len();
         let mut found = Some(found);
         for mut rows in runs {
@@ -364,6 +314,10 @@ impl FileReader<'_> {
         draft.free.extend(gone.iter().map(|block| block.number));
         draft.removed.extend_from_slice(gone);
         Ok((table, true))
+    }
+
+    fn whole(&self, reader: impl Read) -> Result<String, ReadError> {
+        self.progress.spend(Phase::Read, || source::read_text(reader)).map_err(|error| ReadError::Scan(error.into()))
     }
 
     //--- Changes files -----------------------------------------------------------------------------------------------
@@ -397,7 +351,7 @@ impl FileReader<'_> {
 
     fn changes(&self, text: Text<'_>, old: Option<&FileState>) -> Result<FileChange, ReadError> {
         let (name, stamp) = (text.name, text.stamp);
-        let content = source::read_text(text.reader).map_err(|error| ReadError::Scan(error.into()))?;
+        let content = self.whole(text.reader)?;
         let old_changes = match old.map(|old| &old.content) {
             Some(Content::Changes(changes)) => Some(changes),
             _ => None,
@@ -489,7 +443,7 @@ fn too_many_bad_rows(table: &TableFile, places: &Places, found: usize, allowed: 
     let first = table.blocks.iter().find_map(|block| {
         let findings = table.findings.get(&block.number)?;
         let issue = findings.issues.iter().find(|issue| issue.severity == Severity::Error)?;
-        Some(at_line(issue, places.of(block.number).1).to_string())
+        Some(issue.below(places.of(block.number).1).to_string())
     });
     FileError::TooManyBadRows { found, allowed, first: first.unwrap_or_default() }
 }
@@ -497,9 +451,4 @@ fn too_many_bad_rows(table: &TableFile, places: &Places, found: usize, allowed: 
 fn too_many_bad_lines(changes: &ChangesFile, allowed: usize) -> FileError {
     let first = changes.issues.iter().find(|issue| issue.severity == Severity::Error).map(ToString::to_string);
     FileError::TooManyBadRows { found: changes.bad_lines, allowed, first: first.unwrap_or_default() }
-}
-
-/// A finding of a block whose first line is `first_line`.
-pub fn at_line(issue: &Issue, first_line: u32) -> Issue {
-    Issue { line: first_line + issue.line, ..issue.clone() }
 }

@@ -75,6 +75,11 @@ impl Issue {
         }
     }
 
+    /// The same, where its line counts from `first_line` on.
+    pub fn below(&self, first_line: u32) -> Self {
+        Self { line: first_line + self.line, ..self.clone() }
+    }
+
     /// Names the cell.
     pub fn in_cell(mut self, key: &str, column: u32, value: &str) -> Self {
         key.clone_into(&mut self.key);

@@ -6,23 +6,43 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::arena::ArenaFull;
-use super::files::{Content, Draft, FileChange, FileReader, FileState, Look, Text, format_of};
+use super::draft::Draft;
+use super::files::{Content, FileChange, FileReader, FileState, Look, Text, format_of};
 use super::parse::ParsedChanges;
+use super::progress::LoadTimes;
 use super::snapshot::Schedule;
 use super::source::{self, Stamp};
 use super::state::{NewEvents, Plan, State, Viewpoint};
-use super::store::{FileSummary, LoadError, Loaded, ReloadOutcome, Shrink, Store};
+use super::store::{FileSummary, LoadError, Loaded, ReloadOutcome, Shrink, Store, lock};
 use super::{Settings, Snapshot};
 use crate::model::{Day, SuffixTable};
 
 /// Loads `settings.paths` once, generation 1: for commands and tests.
 pub fn load_paths(settings: &Settings, now: SystemTime) -> Result<Arc<Loaded>, LoadError> {
-    let store = Store::new(settings.clone());
+    load_store(&Store::new(settings.clone()), now)
+}
+
+/// Loads a new store for the first time: for who looks at its progress.
+pub fn load_store(store: &Store, now: SystemTime) -> Result<Arc<Loaded>, LoadError> {
     match store.reload(now, Shrink::Refuse) {
         ReloadOutcome::Refused(error) => Err(error),
         ReloadOutcome::Published(..) | ReloadOutcome::Unchanged => {
             store.loaded().ok_or_else(|| LoadError { reasons: vec!["nothing was loaded".to_owned()] })
         }
+    }
+}
+
+impl Store {
+    /// Why the snapshot file was not used, where there was one.
+    pub fn copy_refused(&self) -> Option<String> {
+        lock(&self.copy_refused).clone()
+    }
+
+    /// Says so in the log, and to who asks; false, for nothing was restored.
+    pub(super) fn refuse_copy(&self, reason: String) -> bool {
+        tracing::warn!(%reason, "registry snapshot not used, loading the tables");
+        *lock(&self.copy_refused) = Some(reason);
+        false
     }
 }
 
@@ -36,6 +56,7 @@ pub fn load_text(
 ) -> Result<Loaded, LoadError> {
     let refuse = |message: String| one(format!("{name}: {message}"));
     let mut state = State::default();
+    let progress = Arc::default();
     let dictionary = state.table.dictionary.clone();
     let reader = FileReader {
         settings,
@@ -45,6 +66,7 @@ pub fn load_text(
         year: Day::at(now).year(),
         now,
         arena: &state.table.arena,
+        progress: &progress,
     };
     let mut draft = Draft::new(&state.table.arena, &state.table.places, &[]);
     let format = format_of(name).map_err(refuse)?;
@@ -65,7 +87,7 @@ pub fn load_text(
     };
     let plan = plan(&reader, &state, read).map_err(|full| refuse(full.to_string()))?;
     state.commit(plan);
-    Ok(loaded(settings, &state, 1, suffixes, now))
+    Ok(loaded(settings, &state, 1, suffixes, (now, progress.times())))
 }
 
 /// A table of suffixes with the hash of its list.
@@ -111,6 +133,8 @@ pub(super) fn read_files(
     let mut res = BTreeMap::new();
     let (mut appended, mut reasons) = (Vec::new(), Vec::new());
     let mut replaced = false;
+    let octets = |path: &PathBuf| std::fs::metadata(path).map_or(0, |data| data.len());
+    reader.progress.expect(|| paths.iter().map(octets).sum());
     for path in paths {
         let old = old_files.get(path);
         let file = match reader.read(path, old.map(|old| &**old), look, &mut draft) {
@@ -156,7 +180,7 @@ pub(super) fn read_files(
 
 /// Plans what would be published.
 pub(super) fn plan(reader: &FileReader<'_>, state: &State, read: Read) -> Result<Plan, ArenaFull> {
-    let view = Viewpoint { provider: &reader.settings.provider, now: reader.now };
+    let view = Viewpoint { provider: &reader.settings.provider, now: reader.now, progress: reader.progress };
     let changes = |file: &FileState| matches!(&file.content, Content::Changes(changes) if changes.events > 0);
     let last_changes = read.files.iter().rev().find(|(_, file)| changes(file)).map(|(path, _)| path.clone());
     if !read.replaced
@@ -189,7 +213,7 @@ pub(super) fn loaded(
     state: &State,
     generation: u64,
     suffixes: Arc<SuffixTable>,
-    now: SystemTime,
+    (loaded_at, times): (SystemTime, LoadTimes),
 ) -> Loaded {
     let summaries = state.files.iter().map(|(path, file)| FileSummary {
         path: path.clone(),
@@ -205,7 +229,8 @@ pub(super) fn loaded(
             Snapshot::of_table(generation, suffixes, settings.bind_check, state.table.clone())
                 .with_schedule(Schedule::of(&state.events.waiting)),
         ),
-        loaded_at: now,
+        loaded_at,
+        times,
     }
 }
 

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::Snapshot;
 use super::issue::{Issue, Severity};
+use super::progress::LoadTimes;
 
 /// Why no registry could be loaded, or why a reload was refused; one line a cause.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct Loaded {
     pub digest: u64,
     /// When it was loaded.
     pub loaded_at: SystemTime,
+    /// How long it took.
+    pub times: LoadTimes,
 }
 
 /// Counts findings by rule, errors and warnings apart from notes.

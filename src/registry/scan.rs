@@ -15,6 +15,7 @@ use thiserror::Error;
 use super::arena::Rows;
 use super::block::{BlockReader, Findings, Reading};
 use super::parse::FileError;
+use super::progress::{Phase, Progress};
 use super::source::{SourceError, line_count, source_error};
 use super::split::{Buffers, Cutter, Piece, Quoting, next_block};
 
@@ -103,38 +104,60 @@ pub struct ScannedPiece {
     error: Option<ScanError>,
 }
 
+impl ScannedPiece {
+    /// Rows, where a line of a block that is known counts as one.
+    fn rows_in_all(&self) -> usize {
+        let known = self.blocks.iter().filter(|block| matches!(block.rows, BlockRows::Known(_)));
+        self.rows.len() + known.map(|block| block.lines as usize).sum::<usize>()
+    }
+}
+
 /// What blocks are compared with.
 pub trait Known: Sync {
     /// A known block of this hash; the one at `expected` if it is one, since files mostly stay in order.
     fn find(&self, hash: &BlockHash, expected: usize) -> Option<usize>;
 }
 
+/// What all pieces of a file are scanned with.
+#[derive(Clone, Copy)]
+pub struct Scanning<'a> {
+    /// Of block hashes.
+    pub key: BlockKey,
+    /// Blocks that need no parsing.
+    pub known: &'a dyn Known,
+    /// For pieces to come.
+    pub buffers: &'a Buffers,
+    /// Where rows and times are counted.
+    pub progress: &'a Progress,
+}
+
 /// Scans a file from `first_line` on and calls `each` with its pieces in order; stops at the first error.
 pub fn scan<R: Read + Send>(
     mut cutter: Cutter<'_, R>,
     reading: Reading<'_>,
-    key: BlockKey,
-    known: &dyn Known,
-    buffers: &Buffers,
+    scanning: Scanning<'_>,
     first_line: u32,
     mut each: impl FnMut(ScannedPiece) -> Result<(), ScanError>,
 ) -> Result<(), ScanError> {
+    let Scanning { buffers, progress, .. } = scanning;
     let mut line = first_line;
     let mut collect = |mut piece: ScannedPiece| {
+        progress.count(piece.rows_in_all(), piece.blocks.iter().map(|block| block.found.issues.len()).sum());
         let error = piece.error.take();
         line += piece.blocks.iter().map(|block| block.lines).sum::<u32>();
-        each(piece)?;
+        progress.spend(Phase::Parse, || each(piece))?;
         error.map_or(Ok(()), |error| Err(error.below(line)))
     };
-    let Some(first) = cutter.next_piece().map_err(source_error)? else { return Ok(()) };
+    let next_piece = |cutter: &mut Cutter<'_, R>| progress.spend(Phase::Read, || cutter.next_piece());
+    let Some(first) = next_piece(&mut cutter).map_err(source_error)? else { return Ok(()) };
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     if first.is_last || cores == 1 {
         let mut reader = BlockReader::new(reading);
         let mut next = Some(first);
         while let Some(piece) = next {
-            collect(read_piece(&mut reader, reading, key, known, &piece))?;
+            collect(read_piece(&mut reader, reading, scanning, &piece))?;
             buffers.put(piece.buffer);
-            next = cutter.next_piece().map_err(source_error)?;
+            next = next_piece(&mut cutter).map_err(source_error)?;
         }
         return Ok(());
     }
@@ -146,11 +169,11 @@ pub fn scan<R: Read + Send>(
         let (tokens, to_cutter) = sync_channel::<()>(PIECES_MAX);
         for _ in 0..cores {
             let (to_workers, results) = (to_workers.clone(), results.clone());
-            scope.spawn(move || work(&to_workers, &results, reading, key, known, buffers));
+            scope.spawn(move || work(&to_workers, &results, reading, scanning));
         }
         drop(to_workers);
         let errors = results;
-        scope.spawn(move || cut(cutter, first, &pieces, &to_cutter, &errors));
+        scope.spawn(move || cut(cutter, first, progress, &pieces, &to_cutter, &errors));
         in_order(&from_workers, &tokens, &mut collect)
     })
 }
@@ -159,6 +182,7 @@ pub fn scan<R: Read + Send>(
 fn cut<R: Read>(
     mut cutter: Cutter<'_, R>,
     first: Piece,
+    progress: &Progress,
     pieces: &SyncSender<(usize, Piece)>,
     tokens: &Receiver<()>,
     results: &Sender<(usize, Result<ScannedPiece, ScanError>)>,
@@ -170,7 +194,7 @@ fn cut<R: Read>(
         if nobody_listens || pieces.send((number, piece)).is_err() {
             return;
         }
-        next = match cutter.next_piece() {
+        next = match progress.spend(Phase::Read, || cutter.next_piece()) {
             Ok(next) => next,
             Err(error) => {
                 // If nobody listens any more there is another error already.
@@ -186,16 +210,14 @@ fn work(
     pieces: &Mutex<Receiver<(usize, Piece)>>,
     results: &Sender<(usize, Result<ScannedPiece, ScanError>)>,
     reading: Reading<'_>,
-    key: BlockKey,
-    known: &dyn Known,
-    buffers: &Buffers,
+    scanning: Scanning<'_>,
 ) {
     let mut reader = BlockReader::new(reading);
     loop {
         let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((number, piece)) = next else { return };
-        let scanned = read_piece(&mut reader, reading, key, known, &piece);
-        buffers.put(piece.buffer);
+        let scanned = read_piece(&mut reader, reading, scanning, &piece);
+        scanning.buffers.put(piece.buffer);
         if results.send((number, Ok(scanned))).is_err() {
             return;
         }
@@ -225,8 +247,16 @@ fn in_order(
 fn read_piece(
     reader: &mut BlockReader<'_>,
     reading: Reading<'_>,
-    key: BlockKey,
-    known: &dyn Known,
+    scanning: Scanning<'_>,
+    piece: &Piece,
+) -> ScannedPiece {
+    scanning.progress.spend(Phase::Parse, || blocks_of(reader, reading, scanning, piece))
+}
+
+fn blocks_of(
+    reader: &mut BlockReader<'_>,
+    reading: Reading<'_>,
+    Scanning { key, known, .. }: Scanning<'_>,
     piece: &Piece,
 ) -> ScannedPiece {
     let mut res = ScannedPiece { octets: piece.octets, ..ScannedPiece::default() };

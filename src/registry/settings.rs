@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::saved::PublicKeys;
+
 /// Text encoding of the tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Encoding {
@@ -42,6 +44,8 @@ pub struct Settings {
     pub suffix_list: Option<PathBuf>,
     /// Where the registry is kept as one file to start from; `None` means nowhere.
     pub snapshot: Option<PathBuf>,
+    /// Who must have signed that file; then it is read and never written here. `None` takes any.
+    pub snapshot_keys: Option<PublicKeys>,
     /// Compare addresses with the row's `addresses` (`bind_check`).
     pub bind_check: bool,
     /// From so many octets of rows on, the old ones wait in a file while most of them are replaced.
@@ -63,6 +67,7 @@ impl Settings {
             encoding: Encoding::Utf8,
             suffix_list: None,
             snapshot: None,
+            snapshot_keys: None,
             bind_check: false,
             moved_out_from: MOVED_OUT_FROM,
         }

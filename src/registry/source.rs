@@ -5,11 +5,13 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use encoding_rs::GB18030;
 use thiserror::Error;
 
+use super::progress::{Counted, Progress};
 use super::settings::Encoding;
 
 /// Octets of one file as it lies on disk: ten million rows of 200 octets.
@@ -188,31 +190,43 @@ pub struct Opened {
 /// Opens a file and whatever unpacks and decodes it. Errors while reading carry a [`SourceError`].
 ///
 /// The first half of a TOML file may look whole: it is opened once it rests. The other formats show where they are cut.
-pub fn open(path: &Path, format: Format, encoding: Encoding, now: SystemTime) -> Result<Opened, SourceError> {
+pub fn open(
+    path: &Path,
+    format: Format,
+    encoding: Encoding,
+    now: SystemTime,
+    progress: &Arc<Progress>,
+) -> Result<Opened, SourceError> {
     /// Longer than a writer pauses between two pieces of a file.
     const WRITER_PAUSE_MAX: Duration = Duration::from_millis(30);
     match format {
-        Format::Changes | Format::Csv | Format::JsonLines => open_as_it_is(path, encoding),
-        Format::Toml => open_at_rest(path, encoding, now, || std::thread::sleep(WRITER_PAUSE_MAX)),
+        Format::Changes | Format::Csv | Format::JsonLines => open_as_it_is(path, encoding, progress),
+        Format::Toml => open_at_rest(path, encoding, now, progress, || std::thread::sleep(WRITER_PAUSE_MAX)),
     }
 }
 
-fn open_as_it_is(path: &Path, encoding: Encoding) -> Result<Opened, SourceError> {
+fn open_as_it_is(path: &Path, encoding: Encoding, progress: &Arc<Progress>) -> Result<Opened, SourceError> {
     let file = File::open(path)?;
     let stamp = Stamp::of(&file)?;
     if stamp.octets > FILE_OCTETS_MAX {
         return Err(SourceError::TooLarge(FILE_OCTETS_MAX));
     }
     let name = path.to_string_lossy();
-    Ok(Opened { reader: text_reader(&name, Box::new(file), encoding)?, stamp })
+    Ok(Opened { reader: text_reader(&name, Box::new(Counted::new(file, progress)), encoding)?, stamp })
 }
 
 /// Opens a file that has not changed during a `wait`, if it changed lately.
-fn open_at_rest(path: &Path, encoding: Encoding, now: SystemTime, wait: impl Fn()) -> Result<Opened, SourceError> {
+fn open_at_rest(
+    path: &Path,
+    encoding: Encoding,
+    now: SystemTime,
+    progress: &Arc<Progress>,
+    wait: impl Fn(),
+) -> Result<Opened, SourceError> {
     /// Looks until it is given up; the change that comes then leads to the next reload.
     const LOOKS_MAX: usize = 20;
     for _ in 0..LOOKS_MAX {
-        let opened = open_as_it_is(path, encoding)?;
+        let opened = open_as_it_is(path, encoding, progress)?;
         if !opened.stamp.is_young(now) {
             return Ok(opened);
         }
@@ -429,7 +443,7 @@ mod tests {
         let waits = std::cell::Cell::new(0);
         let opened = |now: SystemTime, writes_until: usize| {
             waits.set(0);
-            open_at_rest(&path, Encoding::Utf8, now, || {
+            open_at_rest(&path, Encoding::Utf8, now, &Arc::default(), || {
                 waits.set(waits.get() + 1);
                 if waits.get() < writes_until {
                     std::fs::write(&path, "more".repeat(waits.get())).expect("writes");

@@ -11,11 +11,13 @@ use std::time::SystemTime;
 
 use super::arena::ArenaFull;
 use super::diff::Diff;
+use super::draft::Draft;
 use super::event::Event;
-use super::files::{Content, Draft, FileState, KnownBlock, at_line};
+use super::files::{Content, FileState, KnownBlock};
 use super::issue::Issue;
 use super::merge::report;
 use super::parse::ISSUES_MAX;
+use super::progress::{Phase, Progress};
 use super::scan::BlockKey;
 use super::table::Table;
 use super::work::Work;
@@ -118,7 +120,7 @@ impl State {
                 Content::Table(table) => {
                     for (&number, found) in &table.findings {
                         let (_, first_line) = self.table.places.of(number);
-                        res.extend(found.issues.iter().map(|issue| at_line(issue, first_line)));
+                        res.extend(found.issues.iter().map(|issue| issue.below(first_line)));
                     }
                 }
             }
@@ -190,14 +192,15 @@ impl State {
         let touched = count(&draft.added) + count(&draft.removed);
         let rebuilds = self.table.is_empty() || touched > OVERLAY_ROWS_MIN.max(self.table.len() / REBUILD_SHARE);
         let mut work = Work::new(self, view.provider, arena, draft.places, draft.free);
-        if rebuilds {
-            work.index(&files, &draft.added, &draft.removed);
-        } else {
-            work.overlay(&draft.added, &draft.removed, draft.is_reordered);
-        }
-        work.take_events_back();
-        work.apply(events, &mut Events::default(), view.now);
-        work.finish(files, view.now)
+        view.progress.spend(Phase::Index, || match rebuilds {
+            true => work.index(&files, &draft.added, &draft.removed),
+            false => work.overlay(&draft.added, &draft.removed, draft.is_reordered),
+        });
+        view.progress.spend(Phase::Events, || {
+            work.take_events_back();
+            work.apply(events, &mut Events::default(), view.now);
+        });
+        view.progress.spend(Phase::Index, || work.finish(files, view.now))
     }
 
     /// Plans for events appended behind all others.
@@ -210,8 +213,8 @@ impl State {
         let table = &self.table;
         let (arena, places) = (table.arena.clone(), table.places.clone());
         let mut work = Work::new(self, view.provider, arena, places, self.free.clone());
-        work.apply(vec![events], &mut self.events.clone(), view.now);
-        work.finish(files, view.now)
+        view.progress.spend(Phase::Events, || work.apply(vec![events], &mut self.events.clone(), view.now));
+        view.progress.spend(Phase::Index, || work.finish(files, view.now))
     }
 }
 
@@ -222,6 +225,8 @@ pub struct Viewpoint<'a> {
     pub provider: &'a str,
     /// The time.
     pub now: SystemTime,
+    /// Where the parts' times are counted.
+    pub progress: &'a Progress,
 }
 
 impl State {

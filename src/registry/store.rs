@@ -3,6 +3,8 @@
 //! A worse state never replaces a better one silently: a file that cannot be read whole, a file that vanished, or a loss of
 //! more than the set share refuses the reload, and the reasons stay in [`Store::health`] until a reload succeeds.
 
+mod upkeep;
+
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
@@ -17,8 +19,8 @@ use super::diff::Diff;
 use super::files::{Content, FileReader, FileState, Look};
 use super::load::{Suffixes, Unread, loaded, one, plan, read_files};
 pub use super::loaded::{FileSummary, LoadError, Loaded, count_by_rule};
-use super::saved::{self, Circumstances, SavedError};
-use super::snapshot::Schedule;
+use super::progress::{Phase, Progress};
+use super::saved::{self, Circumstances, SavedError, SigningKey};
 use super::source;
 use super::state::{Plan, State};
 use super::{Settings, Snapshot};
@@ -98,6 +100,8 @@ pub struct Store {
     loaded: Mutex<Option<Arc<Loaded>>>,
     moved_out: Notify,
     counters: Arc<Counters>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) copy_refused: Mutex<Option<String>>,
 }
 
 impl Store {
@@ -110,6 +114,8 @@ impl Store {
             loaded: Mutex::default(),
             moved_out: Notify::new(),
             counters: Arc::default(),
+            progress: Arc::default(),
+            copy_refused: Mutex::default(),
         }
     }
 
@@ -147,6 +153,7 @@ impl Store {
     fn reload_as(&self, now: SystemTime, shrink: Shrink, look: Look) -> ReloadOutcome {
         let begun = Instant::now();
         let mut inner = lock(&self.inner);
+        self.progress.begin();
         let outcome = match self.attempt(&mut inner, now, shrink, look) {
             Ok(Some((loaded, diff))) => {
                 let snapshot = loaded.snapshot.clone();
@@ -215,96 +222,27 @@ impl Store {
         lock(&self.inner).state.events.next_due()
     }
 
-    /// Puts the overlay into a new base and writes worn chunks anew, when that is worth it; gives the new snapshot.
-    ///
-    /// Nothing it shows differs. Blocks for seconds in a large registry, most of them without holding up reloads.
-    pub fn tidy(&self) -> Option<Arc<Snapshot>> {
-        self.tidy_if(State::is_untidy)
-    }
-
-    /// As [`Store::tidy`], worth it or not.
-    pub fn tidy_always(&self) -> Option<Arc<Snapshot>> {
-        self.tidy_if(|_| true)
-    }
-
-    fn tidy_if(&self, is_worth_it: impl Fn(&State) -> bool) -> Option<Arc<Snapshot>> {
-        /// Attempts beside the reloads; then the reloads wait.
-        const ATTEMPTS: usize = 2;
-        for attempt in 0..=ATTEMPTS {
-            let waits = attempt == ATTEMPTS;
-            let mut inner = lock(&self.inner);
-            let before = inner.loaded.clone()?;
-            if !is_worth_it(&inner.state) {
-                return None;
-            }
-            let tidied = if waits {
-                inner.state.tidied()
-            } else {
-                let state = inner.state.clone();
-                drop(inner);
-                let tidied = state.tidied();
-                drop(state);
-                inner = lock(&self.inner);
-                tidied
-            };
-            let is_current = inner.loaded.as_ref().is_some_and(|loaded| Arc::ptr_eq(loaded, &before));
-            if !is_current {
-                continue;
-            }
-            // A registry that is full stays untidy; its reloads say so.
-            inner.state.adopt(tidied.ok()?);
-            return Some(self.republish(&mut inner, &before));
-        }
-        None
-    }
-
-    /// Puts the state, which says what `before` said, in its place; gives the snapshot.
-    fn republish(&self, inner: &mut Inner, before: &Loaded) -> Arc<Snapshot> {
-        let old = &before.snapshot;
-        let table = inner.state.table.clone();
-        let snapshot = Snapshot::of_table(old.generation() + 1, old.shared_suffixes(), self.settings.bind_check, table)
-            .with_schedule(Schedule::of(&inner.state.events.waiting));
-        let snapshot = Arc::new(snapshot);
-        let loaded = Arc::new(Loaded { snapshot: snapshot.clone(), ..before.clone() });
-        *lock(&self.loaded) = Some(loaded.clone());
-        inner.loaded = Some(loaded);
-        snapshot
-    }
-
-    /// Moves the rows into a file, so that memory need not hold the old ones and the new ones together. What verdicts read
-    /// stays where it is. Where there is no place for the file, memory must do.
-    fn make_room(&self, inner: &mut Inner) {
-        let Some(before) = inner.loaded.clone() else { return };
-        let of_snapshot = self.settings.snapshot.as_deref().and_then(Path::parent);
-        let directory = of_snapshot.map_or_else(std::env::temp_dir, Path::to_owned);
-        match inner.state.table.arena.moved_out(&directory) {
-            Ok(arena) => {
-                inner.state.table.arena = arena;
-                self.republish(inner, &before);
-                self.moved_out.notify_one();
-            }
-            Err(error) => {
-                tracing::warn!(directory = %directory.display(), %error, "no file for the old rows during this reload");
-            }
-        }
-    }
-
-    /// Returns when a reload that is going on has moved the old rows into a file; what is published still holds them in
-    /// memory until [`Store::loaded`] is published in its place.
-    pub async fn has_moved_out(&self) {
-        self.moved_out.notified().await;
-    }
-
     /// Writes the state to the settings' snapshot file, if there is one and it is not written yet; tells whether it was.
     ///
-    /// Does not hold up reloads.
+    /// Does not hold up reloads. Where files must be signed it is not written: nobody here can sign it.
     pub fn save(&self) -> std::io::Result<bool> {
-        let Some(path) = &self.settings.snapshot else { return Ok(false) };
-        self.save_as(path)
+        match &self.settings.snapshot {
+            Some(path) if self.settings.snapshot_keys.is_none() => self.save_as(path),
+            _ => Ok(false),
+        }
     }
 
     /// As [`Store::save`], to `path`.
     pub fn save_as(&self, path: &Path) -> std::io::Result<bool> {
+        self.save_with(|state, circumstances| saved::write(path, state, circumstances))
+    }
+
+    /// As [`Store::save_as`], signed by `key`.
+    pub fn save_signed(&self, path: &Path, key: &SigningKey) -> std::io::Result<bool> {
+        self.save_with(|state, circumstances| saved::write_signed(path, state, circumstances, key))
+    }
+
+    fn save_with(&self, write: impl FnOnce(&State, &Circumstances) -> std::io::Result<()>) -> std::io::Result<bool> {
         let inner = lock(&self.inner);
         if inner.loaded.is_none() || inner.saved_generation == self.generation_of(&inner) {
             return Ok(false);
@@ -312,7 +250,7 @@ impl Store {
         let (state, generation) = (inner.state.clone(), self.generation_of(&inner));
         let circumstances = self.circumstances(inner.suffix_hash, inner.year);
         drop(inner);
-        saved::write(path, &state, &circumstances)?;
+        write(&state, &circumstances)?;
         lock(&self.inner).saved_generation = generation;
         Ok(true)
     }
@@ -331,17 +269,19 @@ impl Store {
     fn restore(&self, inner: &mut Inner, suffix_hash: u64, now: SystemTime) -> bool {
         let Some(path) = &self.settings.snapshot else { return false };
         let year = Day::at(now).year();
-        match saved::read(path, &self.circumstances(suffix_hash, year)) {
+        let circumstances = self.circumstances(suffix_hash, year);
+        let restored = || match &self.settings.snapshot_keys {
+            Some(keys) => saved::read_signed(path, &circumstances, keys),
+            None => saved::read(path, &circumstances),
+        };
+        match self.progress.spend(Phase::Restore, restored) {
             Ok(state) => {
                 inner.state = state;
                 inner.year = year;
                 true
             }
             Err(SavedError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => false,
-            Err(error) => {
-                tracing::warn!(file = %path.display(), %error, "registry snapshot not used, loading the tables");
-                false
-            }
+            Err(error) => self.refuse_copy(format!("{}: {error}", path.display())),
         }
     }
 
@@ -362,7 +302,7 @@ impl Store {
                     return Ok(found);
                 }
                 Err(error) => {
-                    tracing::warn!(reason = %error, "registry snapshot not used, loading the tables");
+                    self.refuse_copy(error.to_string());
                     inner.state = State::default();
                 }
             }
@@ -405,7 +345,8 @@ impl Store {
         inner.suffixes = Some(suffixes.0.clone());
         inner.suffix_hash = suffixes.1;
         inner.year = year;
-        let loaded = loaded(&self.settings, &inner.state, generation, suffixes.0.clone(), now);
+        let done = (now, self.progress.times());
+        let loaded = loaded(&self.settings, &inner.state, generation, suffixes.0.clone(), done);
         Ok(Some((Arc::new(loaded), diff)))
     }
 
@@ -428,8 +369,10 @@ impl Store {
             year,
             now,
             arena: &inner.state.table.arena,
+            progress: &self.progress,
         };
-        let read = match read_files(&reader, &inner.state, old_files, &paths, look, room) {
+        let files = || read_files(&reader, &inner.state, old_files, &paths, look, room);
+        let read = match self.progress.spend(Phase::Files, files) {
             Ok(read) => read,
             Err(Unread::NeedsRoom) => return Ok(Examined::NeedsRoom),
             Err(Unread::Refused(error)) => return Err(error),

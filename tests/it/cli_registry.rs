@@ -102,6 +102,53 @@ fn lookup_finds_rows_by_a_part_of_their_name() {
 }
 
 #[test]
+fn stat_tells_times_and_memory_by_section() {
+    let site = site();
+    let text = site.run(&["registry", "stat"]);
+    text.expect(
+        0,
+        &["4 rows, digest ", "  active       3\n", "  cancelled    1\n", "  here         2\n", "  com.cn       1\n"],
+    );
+    text.expect(
+        0,
+        &[
+            "seconds to load\n  files        0.",
+            "reading 0.",
+            "on all cores",
+            "\n  index ",
+            "\n  events ",
+            "\n  total ",
+        ],
+    );
+    text.expect(0, &["octets a name\n", "  tables ", "  entries ", "  records ", "  texts ", " in all\n"]);
+    assert!(!text.out().contains("snapshot"), "no snapshot file was read");
+    let told = site.run(&["registry", "stat", "--json"]).json();
+    assert_eq!((&told["rows"], &told["status"]["active"], &told["active"]["here"]), (&4.into(), &3.into(), &2.into()));
+    assert_eq!(told["files"][0]["path"], "rows.csv");
+    let seconds = |phase: &str| told["seconds"][phase].as_f64().expect(phase);
+    for phase in ["files", "read", "parse", "index", "total"] {
+        assert!(seconds(phase) > 0.0, "{phase}: {told}");
+    }
+    assert_eq!(seconds("restore"), 0.0);
+    assert!(seconds("files") + seconds("index") + seconds("events") <= seconds("total"), "{told}");
+    assert!(told["seconds"]["processor"].is_number(), "{told}");
+    let octets = told["octets"].as_object().expect("sections");
+    let sum: u64 =
+        octets.iter().filter(|(section, _)| *section != "total").filter_map(|(_, octets)| octets.as_u64()).sum();
+    assert_eq!(octets["total"], sum);
+    assert_eq!(told["octets_per_name"]["total"], sum as f64 / 4.0);
+}
+
+#[test]
+fn stat_tells_the_time_of_the_snapshot_file() {
+    let site = site();
+    let config = "version = 1\n[registry]\npaths = [\"rows.csv\"]\nsnapshot = \"copy\"\n";
+    fs::write(site.directory.path().join("icpgate.toml"), config).expect("writes");
+    site.run(&["registry", "compile"]).expect(0, &[]);
+    site.run(&["registry", "stat"]).expect(0, &["seconds to load\n  snapshot     0."]);
+}
+
+#[test]
 fn help_shows_examples() {
     for command in ["compile", "export"] {
         icpgate(&["registry", command, "--help"]).expect(0, &["Examples:", command]);

@@ -15,19 +15,25 @@ use crate::cli::{Status, data};
 use crate::config::Loaded;
 use crate::count::plural;
 use crate::model::{Day, DomainName};
+use crate::ops::load_line::LoadLine;
 use crate::ranges::Ranges;
 use crate::ranges::span::{Family, Space};
 use crate::registry::diff::Standing;
 use crate::registry::export::{PolicyZone, csv, json_lines, policy_zone};
-use crate::registry::{ReloadOutcome, Settings, Shrink, Snapshot, Store};
+use crate::registry::saved::SigningKey;
+use crate::registry::{Settings, Snapshot, Store, load_store};
 
 /// Shown below the help of `compile`.
 pub const COMPILE_EXAMPLES: &str = "\
 Examples:
   icpgate registry compile --config /etc/icpgate/icpgate.toml
   icpgate registry compile --out /var/lib/icpgate/registry.snapshot
+  openssl genpkey -algorithm ed25519 -out registry.key && chmod 600 registry.key
+  openssl pkey -in registry.key -pubout -out registry.pub
+  icpgate registry compile --sign registry.key
 
-A gate with the same registry.paths and provider starts from the copy that registry.snapshot names.";
+A gate with the same registry.paths and provider starts from the copy that registry.snapshot names;
+with registry.snapshot-key only from one that this key signed.";
 
 /// Shown below the help of `export`.
 pub const EXPORT_EXAMPLES: &str = "\
@@ -45,6 +51,9 @@ pub struct CompileArguments {
     /// Where to write it, instead of registry.snapshot
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Sign it with this Ed25519 private key: PKCS#8 PEM, not encrypted, not readable by every user
+    #[arg(long, value_name = "KEYFILE")]
+    sign: Option<PathBuf>,
 }
 
 /// What `export` takes.
@@ -77,18 +86,44 @@ pub fn compile(settings: &Settings, arguments: &CompileArguments, now: SystemTim
     let Some(path) = arguments.out.as_ref().or(settings.snapshot.as_ref()) else {
         bail!("registry.snapshot is empty; expected it set, or --out FILE");
     };
+    let key = signing_key(settings, arguments, path)?;
     // From the tables alone, whatever an older copy says.
     let store = Store::new(Settings { snapshot: None, ..settings.clone() });
-    if let ReloadOutcome::Refused(error) = store.reload(now, Shrink::Refuse) {
-        return Err(error).context("registry");
+    let line = LoadLine::begin(store.progress());
+    load_store(&store, now).context("registry")?;
+    drop(line);
+    match &key {
+        Some(key) => store.save_signed(path, key),
+        None => store.save_as(path),
     }
-    store.save_as(path).with_context(|| path.display().to_string())?;
+    .with_context(|| path.display().to_string())?;
     let octets = fs::metadata(path).with_context(|| path.display().to_string())?.len();
     let rows = store.loaded().map_or(0, |loaded| loaded.snapshot.len());
     let mut text = Text::new();
-    text.line(format_args!("{}: {}, {octets} octets", path.display(), plural(rows, "row")));
+    let signed = key.map(|key| format!(", signed by {}", key.id())).unwrap_or_default();
+    text.line(format_args!("{}: {}, {octets} octets{signed}", path.display(), plural(rows, "row")));
     text.print()?;
     Ok(Status::Good)
+}
+
+/// The key to sign with; refuses to write what a gate of this configuration would not take from `path`.
+fn signing_key(settings: &Settings, arguments: &CompileArguments, path: &Path) -> anyhow::Result<Option<SigningKey>> {
+    let expected = settings.snapshot_keys.as_ref();
+    let Some(file) = &arguments.sign else {
+        if let Some(keys) = expected.filter(|_| settings.snapshot.as_deref() == Some(path)) {
+            bail!(
+                "registry.snapshot-key ({}) is set, a copy without signature would be refused; expected --sign KEYFILE, or --out FILE",
+                keys.path().display()
+            );
+        }
+        return Ok(None);
+    };
+    let key = SigningKey::read(file)?;
+    if let Some(keys) = expected.filter(|keys| !keys.include(&key)) {
+        let (file, known) = (file.display(), keys.path().display());
+        bail!("{file}: its public key is {}; expected {keys}, which registry.snapshot-key ({known}) holds", key.id());
+    }
+    Ok(Some(key))
 }
 
 /// Writes every row, or the policy zone that follows from them.

@@ -105,6 +105,8 @@ pub struct RegistrySpec {
     pub paths: Vec<String>,
     /// File in which the server keeps a compiled copy to start from; "" for none.
     pub snapshot: String,
+    /// PEM file of the Ed25519 public key that must have signed it; then the server writes none itself. "" takes any.
+    pub snapshot_key: String,
     /// Seconds between two looks at the files, beside the watch.
     #[schemars(range(min = 1, max = 315_360_000))]
     pub poll_seconds: u64,
@@ -131,6 +133,7 @@ impl Default for RegistrySpec {
         Self {
             paths: Vec::new(),
             snapshot: String::new(),
+            snapshot_key: String::new(),
             poll_seconds: settings.poll.as_secs(),
             max_shrink_percent: settings.max_shrink_percent,
             max_bad_rows: settings.max_bad_rows as u64,

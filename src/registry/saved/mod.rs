@@ -8,8 +8,11 @@
 //! a checksum, every slot is checked to lead to a whole entry, and the file names who wrote it, for which provider, by
 //! which rules: whatever does not fit refuses the file with the reason, and the tables are loaded instead. The file is
 //! read into memory and never mapped. It is written beside its place and renamed, so that a crash leaves the old one.
+//!
+//! A file may be signed; where a key is set, only files signed by it are taken (`signature`).
 
 mod read;
+mod signature;
 mod write;
 
 use std::io;
@@ -19,8 +22,9 @@ use thiserror::Error;
 
 use super::arena::CHUNKS_MAX;
 
-pub use read::read;
-pub use write::write;
+pub use read::{read, read_signed};
+pub use signature::{KeyError, KeyId, PublicKeys, SigningKey};
+pub use write::{write, write_signed};
 
 /// What the file begins with.
 const MAGIC: [u8; 8] = *b"icpgate\0";
@@ -41,6 +45,9 @@ pub enum SavedError {
     /// Its octets are not those that were written.
     #[error("the file is damaged: {0}")]
     Damaged(&'static str),
+    /// Signed by the right key, but for another content.
+    #[error("its signature does not fit its content; expected the file as icpgate registry compile --sign wrote it")]
+    Forged,
     /// Unreadable.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -57,6 +64,20 @@ pub enum SavedError {
         /// Here.
         expected: String,
     },
+    /// Signed by a key that is none of those set.
+    #[error("is signed by {found}; expected one of {expected} ({})", expected.path().display())]
+    SignedByAnother {
+        /// In the file.
+        found: KeyId,
+        /// Those set.
+        expected: PublicKeys,
+    },
+    /// Without the signature that is asked for.
+    #[error(
+        "has no signature; expected one by {0} ({file}), as of icpgate registry compile --sign KEYFILE",
+        file = .0.path().display()
+    )]
+    Unsigned(PublicKeys),
 }
 
 /// What a state was made under: rows read otherwise under another.
@@ -100,6 +121,8 @@ enum Kind {
     Entries = 10,
     Cold = 11,
     Blocks = 12,
+    /// Holds nothing of the state, so its number is far from theirs.
+    Signature = 1000,
 }
 
 /// Tells damage, not forgery.

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::signature::{Signed, digest_of, verify};
 use super::{
-    Circumstances, HEAD, Kind, MAGIC, SECTION_OCTETS_MAX, SECTIONS_MAX, SavedError, TABLE_LINE, VERSION, checksum,
+    Circumstances, HEAD, Kind, MAGIC, PublicKeys, SECTION_OCTETS_MAX, SECTIONS_MAX, SavedError, TABLE_LINE, VERSION,
+    checksum,
 };
 use crate::model::DomainName;
 use crate::registry::arena::{Arena, CHUNK_OCTETS_MAX, Chunk, Places, split};
@@ -39,9 +41,21 @@ struct Section {
 
 /// Reads the state that `path` holds, if it was written under the same circumstances.
 pub fn read(path: &Path, circumstances: &Circumstances) -> Result<State, SavedError> {
+    read_for(path, circumstances, None)
+}
+
+/// As [`read`], if one of `keys` signed it.
+pub fn read_signed(path: &Path, circumstances: &Circumstances, keys: &PublicKeys) -> Result<State, SavedError> {
+    read_for(path, circumstances, Some(keys))
+}
+
+fn read_for(path: &Path, circumstances: &Circumstances, keys: Option<&PublicKeys>) -> Result<State, SavedError> {
     let mut file = File::open(path)?;
     let sections = read_sections(&mut file)?;
     let contents = read_contents(path, &sections)?;
+    if let Some(keys) = keys {
+        check_signature(keys, &sections, &contents)?;
+    }
     let of = |kind: Kind, number: usize| {
         let at = sections.iter().position(|section| section.kind == kind as u32 && section.number == number);
         at.ok_or(SavedError::Damaged("a section is missing"))
@@ -153,6 +167,22 @@ fn read_contents(path: &Path, sections: &[Section]) -> Result<Vec<Memory>, Saved
             Err(SavedError::Damaged("a section's checksum differs"))
         }
     })
+}
+
+/// Checks that one of `keys` vouches for what was read.
+fn check_signature(keys: &PublicKeys, sections: &[Section], contents: &[Memory]) -> Result<(), SavedError> {
+    let is_signature = |section: &Section| section.kind == Kind::Signature as u32;
+    let mut signatures = sections.iter().zip(contents).filter(|(section, _)| is_signature(section));
+    let Some((_, signature)) = signatures.next() else { return Err(SavedError::Unsigned(keys.clone())) };
+    if signatures.next().is_some() {
+        return Err(SavedError::Damaged("it has two signatures"));
+    }
+    let others: Vec<_> = sections.iter().zip(contents).filter(|(section, _)| !is_signature(section)).collect();
+    let signed = on_all_cores(&others, |(section, octets)| {
+        let Section { kind, number, .. } = **section;
+        Ok(Signed { kind, number, length: octets.len(), digest: digest_of(octets) })
+    })?;
+    verify(keys, signature, signed.into_iter())
 }
 
 /// What `work` makes of each item, in their order; the first error of any.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{Circumstances, HEAD, Kind, MAGIC, TABLE_LINE, VERSION, checksum};
+use super::{Circumstances, HEAD, Kind, MAGIC, SigningKey, TABLE_LINE, VERSION, checksum};
 use crate::registry::code::{write_number, write_text};
 use crate::registry::files::{ChangesFile, Content, TableFile};
 use crate::registry::issue::Issue;
@@ -13,12 +13,21 @@ use crate::registry::state::{Events, State};
 
 /// Writes `state` to `path`, whole or not at all.
 pub fn write(path: &Path, state: &State, circumstances: &Circumstances) -> io::Result<()> {
+    write_as(path, state, circumstances, None)
+}
+
+/// As [`write()`], signed by `key`.
+pub fn write_signed(path: &Path, state: &State, circumstances: &Circumstances, key: &SigningKey) -> io::Result<()> {
+    write_as(path, state, circumstances, Some(key))
+}
+
+fn write_as(path: &Path, state: &State, circumstances: &Circumstances, key: Option<&SigningKey>) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
     let name = name.to_string_lossy();
     remove_leftovers(directory, &name);
     let beside = directory.join(format!(".{name}.{}{LEFTOVER}", std::process::id()));
-    let written = write_to(&beside, state, circumstances).and_then(|()| fs::rename(&beside, path));
+    let written = write_to(&beside, state, circumstances, key).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         // What is left of it helps nobody.
         let _ = fs::remove_file(&beside);
@@ -44,7 +53,7 @@ fn remove_leftovers(directory: &Path, name: &str) {
     }
 }
 
-fn write_to(path: &Path, state: &State, circumstances: &Circumstances) -> io::Result<()> {
+fn write_to(path: &Path, state: &State, circumstances: &Circumstances, key: Option<&SigningKey>) -> io::Result<()> {
     let small = small_sections(state, circumstances);
     let chunks = state.table.arena.chunks();
     let blocks: Vec<Vec<u8>> = chunks.iter().map(|chunk| pairs(&chunk.blocks)).collect();
@@ -57,6 +66,11 @@ fn write_to(path: &Path, state: &State, circumstances: &Circumstances) -> io::Re
         sections.push((Kind::Cold, number, &chunk.cold));
         sections.push((Kind::Blocks, number, &blocks[number]));
     }
+    let signature = key.map(|key| {
+        let signed = sections.iter().map(|&(kind, number, octets)| (kind as u32, number, octets));
+        key.sign(&signed.collect::<Vec<_>>())
+    });
+    sections.extend(signature.iter().map(|octets| (Kind::Signature, 0, &octets[..])));
     let mut head = Vec::with_capacity(HEAD + sections.len() * TABLE_LINE + 16);
     head.extend_from_slice(&MAGIC);
     head.extend_from_slice(&VERSION.to_le_bytes());
