@@ -8,4 +8,5 @@ pub mod golden;
 pub mod http;
 pub mod program;
 pub mod shared;
+pub mod tls;
 pub mod upstream;
