@@ -228,7 +228,7 @@ fn versions(mut body: Octets<'_>) -> Result<&[u8], HelloError> {
 
 /// A list of two-octet values, one at least.
 fn pairs(list: Octets<'_>) -> Result<Octets<'_>, HelloError> {
-    if list.rest().len() % 2 != 0 {
+    if !list.rest().len().is_multiple_of(2) {
         return Err(HelloFault::OddLength.at(list.at()));
     }
     filled(list)

@@ -74,7 +74,7 @@ impl Reader {
     /// Turns to the hello that must follow a HelloRetryRequest (D-T11): the caller saw one with [`super::retry::answer`].
     ///
     /// `received` goes on from where it was: the octets of the first hello stay in front. Between the hellos a change of
-    /// cipher and early data are skipped. Without a first hello nothing changes.
+    /// cipher and early data are skipped. The caller compares [`Hello::host`] of both. Without a first hello nothing changes.
     pub fn expect_second(&mut self) {
         let Some(length) = self.found.take() else { return };
         if self.gathered.is_empty() {

@@ -2,7 +2,8 @@
 //!
 //! After a HelloRetryRequest the client sends another hello in the open. It must carry the same name (RFC 8446 section
 //! 4.1.2 names what may change, and server_name is not among it), and it is this hello that the server answers: a gate
-//! that reads the first alone can be shown two names (D-T11).
+//! that reads the first alone can be shown two names (D-T11). In QUIC both hellos are in the same octets, and
+//! [`crate::http::quic::Flight`] compares them.
 
 /// What a server's first octets are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +24,9 @@ const RETRY_RANDOM: [u8; 32] = [
 
 /// Tells what a server answered, from its octets so far.
 ///
-/// A record's length, the message's length and the versions are not compared: the server is ours, and a server that cuts
-/// its first message within the 43 octets looked at here is [`Answer::Other`] for want of one that does.
+/// Lengths and versions are not compared: the server is one of ours, and none cuts its first message within the 43 octets
+/// looked at here. A gate that trusts no server may look for a second hello in any case: where the client goes on otherwise,
+/// [`super::Reader`] finds [`super::Reading::Malformed`].
 pub fn answer(received: &[u8]) -> Answer {
     const RECORD_TYPE_AT: usize = 0;
     const MESSAGE_TYPE_AT: usize = 5;

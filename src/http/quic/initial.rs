@@ -7,7 +7,7 @@ use super::frame::{self, Frame, FrameError};
 use super::header::{Cid, Kind, Long, Packet, Version, packets};
 use super::keys::{Keys, Opened, Side};
 use super::reply::CloseCode;
-use crate::http::hello::{self, Hello, HelloError};
+use crate::http::hello::{self, Alert, Hello, HelloError};
 
 /// Initial packets that are opened for one flight: the longest hello takes 15 datagrams, and as many may be sent again
 /// and again before a slow server answers.
@@ -19,7 +19,7 @@ pub const INITIALS_MAX: usize = 64;
 pub enum Reading<'a> {
     /// The client gave up: forget the flight.
     Closed,
-    /// A whole hello.
+    /// A whole hello; after a HelloRetryRequest the second, which names the same.
     Hello(Hello<'a>),
     /// What no client sends; refuse with [`FlightError::close_code`] and forget the flight.
     Malformed(FlightError),
@@ -41,6 +41,9 @@ pub enum FlightError {
     /// Handshake octets that are no hello.
     #[error("{0}")]
     Hello(#[from] HelloError),
+    /// A second hello with another name (D-T11).
+    #[error("second hello names another site than the first")]
+    OtherName,
     /// The reserved bits of a packet are not 0.
     #[error("reserved bits are not 0")]
     ReservedBits,
@@ -60,6 +63,7 @@ impl FlightError {
             Self::Frame(FrameError::CutShort) => CloseCode::FrameEncoding,
             Self::Frame(FrameError::Empty | FrameError::NotInInitial) => CloseCode::ProtocolViolation,
             Self::Hello(error) => CloseCode::Alert(error.alert()),
+            Self::OtherName => CloseCode::Alert(Alert::IllegalParameter),
             Self::TooLong => CloseCode::CryptoBufferExceeded,
             Self::TooManyPackets => CloseCode::ConnectionRefused,
         }
@@ -81,6 +85,8 @@ pub struct Flight {
     version: Version,
     dcid: Cid,
     scid: Cid,
+    /// What the server chose to be called, once that is known.
+    server: Option<Cid>,
     keys: Keys,
     octets_max: usize,
     stream: CryptoStream,
@@ -99,6 +105,7 @@ impl Flight {
             version: initial.version,
             dcid: Cid::new(initial.dcid)?,
             scid: Cid::new(initial.scid)?,
+            server: None,
             keys: Keys::derive(initial.version, initial.dcid, Side::Client),
             octets_max,
             stream: CryptoStream::default(),
@@ -140,7 +147,34 @@ impl Flight {
             Ok(Taken::Nothing) => return Reading::Nothing,
             Ok(Taken::Frames) => {}
         }
-        match hello::read_message(self.stream.ready(), self.octets_max) {
+        self.last_hello()
+    }
+
+    /// The connection ID the server chose, to which the client goes on under the same keys (RFC 9001 section 5.2).
+    ///
+    /// Needed where a HelloRetryRequest makes it send a second hello; a later choice takes the place of an earlier one.
+    pub fn expect_also(&mut self, server: Cid) {
+        self.server = Some(server);
+    }
+
+    /// The hello, or the one after a HelloRetryRequest, which goes on in the same octets and must name the same (D-T11).
+    fn last_hello(&self) -> Reading<'_> {
+        let first = match self.hello_from(0) {
+            Reading::Hello(hello) => hello,
+            other => return other,
+        };
+        if self.stream.ready().len() == first.octets {
+            return Reading::Hello(first);
+        }
+        match self.hello_from(first.octets) {
+            Reading::Hello(second) if second.host() != first.host() => Reading::Malformed(FlightError::OtherName),
+            other => other,
+        }
+    }
+
+    /// The hello that begins at an octet of the handshake.
+    fn hello_from(&self, start: usize) -> Reading<'_> {
+        match hello::read_message(&self.stream.ready()[start..], self.octets_max) {
             hello::Reading::Hello(hello) => Reading::Hello(hello),
             hello::Reading::Malformed(error) => Reading::Malformed(error.into()),
             // Without records there is no other protocol to be told.
@@ -149,13 +183,19 @@ impl Flight {
         }
     }
 
+    /// True for a packet of this flight.
+    fn is_ours(&self, long: &Long<'_>) -> bool {
+        let is_to_us = long.dcid == self.dcid.octets() || self.server.is_some_and(|cid| cid.octets() == long.dcid);
+        long.version == self.version && is_to_us
+    }
+
     /// Takes all Initials of a datagram that belong to the flight.
     fn take(&mut self, datagram: &[u8], scratch: &mut Vec<u8>) -> Result<Taken, FlightError> {
         let mut res = Taken::Nothing;
         let mut has_early_data = false;
         for packet in packets(datagram) {
             let Ok(Packet::Long(long)) = packet else { break };
-            if long.version != self.version || long.dcid != self.dcid.octets() {
+            if !self.is_ours(&long) {
                 continue;
             }
             match long.kind {

@@ -13,8 +13,9 @@
 //! What the caller must do, since it needs the table of flows: hold the datagrams of a flight until the verdict, 0-RTT
 //! included (D-Q5); keep one [`Flight`] per address pair and destination connection ID (D-Q9), bounded in number and time;
 //! and go on showing Initials to it after the verdict until the server's first Handshake packet was seen, since a server
-//! may pass over a packet that was read here: a later one that contradicts is [`FlightError::Contradiction`]. An Initial to
-//! another connection ID, as after a Retry (D-Q6), is another flight with another verdict.
+//! may pass over a packet that was read here: a later one that contradicts is [`FlightError::Contradiction`]. The server's
+//! own connection ID is told to the flight ([`Flight::expect_also`]): a second hello after a HelloRetryRequest goes there.
+//! An Initial to any other connection ID, as after a Retry (D-Q6), is another flight with another verdict.
 //!
 //! Limits: [`initial::INITIALS_MAX`] packets and [`crate::http::hello::HELLO_OCTETS_MAX`] octets of CRYPTO data a flight,
 //! [`DATAGRAM_OCTETS_MIN`], and replies of at most [`reply::AMPLIFICATION_MAX`] times what came.

@@ -198,7 +198,7 @@ pub fn records(message: &[u8], cuts: &[usize]) -> Vec<u8> {
         start = end;
         piece
     });
-    pieces.flatten().collect()
+    pieces.collect::<Vec<Vec<u8>>>().concat()
 }
 
 fn push8(octets: &mut Vec<u8>, part: &[u8]) {

@@ -2,6 +2,8 @@
 
 mod cuts;
 mod faults;
+mod flights;
+mod initials;
 mod oracle;
 mod recorded;
 mod retry;
