@@ -58,22 +58,23 @@ impl State {
         let arena = builder.finish().without(&worn);
         let now = |position: u32| moved.get(&position).copied().unwrap_or(position);
 
-        let rows: usize = self.table.len();
+        let rows: usize = files.values().map(|file| file.rows()).sum();
         let blocks = files.values().filter_map(|file| table_blocks(file)).flatten();
+        let octets = blocks.clone().map(|block| (block.end - block.begin) as usize).sum();
         let positions = blocks.flat_map(|block| arena.span(block.begin, block.end));
         // Of names with several rows the first stands until the one that counts is named below.
-        let mut base = Recount::index(&arena, self.table.key, rows + self.rows_of.len(), positions, |_, _| {});
+        let mut base = Recount::index(&arena, self.table.key, (rows, octets), positions, |_, _| {});
         for name in self.rows_of.keys() {
             let name = NameRef::from_canonical_wire(name);
             if let Some(position) = self.table.find(name) {
                 base.lead(&arena, name, now(position));
             }
         }
-        let (slots, tally) = base.finish();
+        let (base, tally) = base.finish();
         let rows_of =
             self.rows_of.iter().map(|(name, rows)| (name.clone(), rows.iter().map(|&row| now(row)).collect()));
         let rows_of = rows_of.collect();
-        let (base, overlay) = (Arc::new(slots), Arc::new(Slots::with_room(0)));
+        let (base, overlay) = (Arc::new(base), Arc::new(Slots::with_room(0)));
         Ok(Tidied { table: Table { base, overlay, arena, tally, ..self.table.clone() }, files, rows_of })
     }
 

@@ -14,6 +14,7 @@ use super::{
 use crate::model::DomainName;
 use crate::registry::arena::{Arena, CHUNK_OCTETS_MAX, Chunk, Places, split};
 use crate::registry::block::Findings;
+use crate::registry::buckets::Buckets;
 use crate::registry::code::Codes;
 use crate::registry::dictionary::{Dictionary, TEXTS_MAX};
 use crate::registry::entry::{Entry, is_sound};
@@ -65,12 +66,12 @@ pub fn read(path: &Path, circumstances: &Circumstances) -> Result<State, SavedEr
         chunks.push(Arc::new(Chunk::new(entries, cold, blocks)));
     }
     let arena = Arena::from_chunks(chunks);
-    let table = |octets| Slots::from_octets(octets).ok_or(SavedError::Damaged("a look-up table is none"));
-    let (base, overlay) = (table(take(Kind::Base, 0)?)?, table(take(Kind::Overlay, 0)?)?);
     let begins = entry_begins(&arena)?;
-    for positions in [base.positions(), overlay.positions()] {
-        check(positions, &begins)?;
-    }
+    let no_table = SavedError::Damaged("a look-up table is none");
+    let overlay = Slots::from_octets(take(Kind::Overlay, 0)?).ok_or(no_table)?;
+    check(overlay.positions(), &begins)?;
+    let no_table = SavedError::Damaged("a look-up table is none");
+    let base = Buckets::from_octets(take(Kind::Base, 0)?, |at| begins.contains(at)).ok_or(no_table)?;
     let mut state = State::default();
     let texts = take(Kind::Texts, 0)?;
     let mut codes = Codes::new(&texts);
