@@ -3,6 +3,7 @@
 //! A whole table replaced is millions of names; no set of them is made. Rows that went are read in the order in which they
 //! lie, each once, and so are rows that came; what is looked up by name is the look-up tables.
 
+use super::arena::split;
 use super::diff::{Change, Diff, Standing, compare_rows};
 use super::files::KnownBlock;
 use super::table::{BATCH, Table};
@@ -56,22 +57,30 @@ impl Moves {
     pub fn difference(&self, comparison: &Comparison<'_>, is_elsewhere: impl Fn(NameRef<'_>) -> bool + Sync) -> Diff {
         let Comparison { old, new, .. } = *comparison;
         // Rows that counted and went: their names are gone, or another row counts now.
-        let mut res = on_all_cores(&self.went, |diff, span| {
-            each(old, new, span, |name, before, now, position| {
-                if before == Some(position) && !is_elsewhere(name) {
-                    comparison.count(diff, name, before, now);
-                }
-            });
-        });
+        let mut res = on_all_cores(
+            &self.went,
+            |diff, span| {
+                each(old, new, span, |name, before, now, position| {
+                    if before == Some(position) && !is_elsewhere(name) {
+                        comparison.count(diff, name, before, now);
+                    }
+                });
+            },
+            |number| old.arena.let_go(number),
+        );
         // Rows that came and count: of a new name, or in place of a row that stayed.
-        res.merge(on_all_cores(&self.came, |diff, span| {
-            each(new, old, span, |name, now, before, position| {
-                let is_counted = before.is_some_and(|before| self.has_gone(before));
-                if now == Some(position) && !is_counted && !is_elsewhere(name) {
-                    comparison.count(diff, name, before, now);
-                }
-            });
-        }));
+        res.merge(on_all_cores(
+            &self.came,
+            |diff, span| {
+                each(new, old, span, |name, now, before, position| {
+                    let is_counted = before.is_some_and(|before| self.has_gone(before));
+                    if now == Some(position) && !is_counted && !is_elsewhere(name) {
+                        comparison.count(diff, name, before, now);
+                    }
+                });
+            },
+            |_| {},
+        ));
         res
     }
 
@@ -107,15 +116,22 @@ fn each(
     }
 }
 
-/// What `work` counts over all spans; each core takes spans that lie together.
-fn on_all_cores(spans: &[(u32, u32)], work: impl Fn(&mut Diff, &(u32, u32)) + Sync) -> Diff {
+/// What `work` counts over all spans; each core takes spans that lie together, and says which chunks it is done with.
+fn on_all_cores(
+    spans: &[(u32, u32)],
+    work: impl Fn(&mut Diff, &(u32, u32)) + Sync,
+    done: impl Fn(usize) + Sync,
+) -> Diff {
     /// Spans a core takes at least.
     const SPANS_MIN: usize = 64;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let share = spans.len().div_ceil(cores).max(SPANS_MIN);
     let run = |spans: &[(u32, u32)]| {
         let mut res = Diff::default();
-        spans.iter().for_each(|span| work(&mut res, span));
+        for spans in spans.chunk_by(|a, b| split(a.0).0 == split(b.0).0) {
+            spans.iter().for_each(|span| work(&mut res, span));
+            done(split(spans[0].0).0);
+        }
         res
     };
     let mut res = Diff::default();

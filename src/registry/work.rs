@@ -80,6 +80,7 @@ impl<'a> Work<'a> {
             Content::Changes(_) => None,
         });
         let spans: Vec<(u32, u32)> = blocks.flatten().map(|block| (block.begin, block.end)).collect();
+        self.arena = self.arena.with_only(&spans);
         let rows: usize = files.values().map(|file| file.rows()).sum();
         let octets = spans.iter().map(|&(begin, end)| (end - begin) as usize).sum();
         let mut several: HashMap<u32, Vec<u32>> = HashMap::new();
@@ -100,6 +101,7 @@ impl<'a> Work<'a> {
         }
         self.base = Some(base);
         self.moves = Moves::new(added, removed);
+        (0..self.arena.chunks().len()).for_each(|number| self.arena.let_go(number));
     }
 
     /// Finds the table row that counts for every name that rows came or went of; where blocks changed their order, for
