@@ -1,4 +1,5 @@
-//! Costs of the hot path: decode, judge, rewrite, cached answer; at 1 k, 100 k and 1 M filings.
+//! Costs of the hot path: decode, judge, rewrite, cached answer; at 1 k, 100 k and 1 M filings. And of a connection's first
+//! octets: a browser's ClientHello, the sample Initial packet of RFC 9001.
 //!
 //! `cargo bench` times them with criterion. `benches/instructions` counts instructions instead, through
 //! `hot_path count CASE FILINGS TIMES`: repeatable on any machine, whatever else it does.
@@ -19,6 +20,8 @@ use icpgate::dns::settings::{UpstreamGroup, UpstreamPolicy, UpstreamServer, Upst
 use icpgate::dns::upstream::Upstreams;
 use icpgate::dns::zones::Zones;
 use icpgate::dns::{Counters, Settings};
+use icpgate::http::hello::{HELLO_OCTETS_MAX, Reader, Reading};
+use icpgate::http::quic::{self, Arrival};
 use icpgate::model::{DomainName, Hop, Host, OriginSide, Product, Region, Subject, SuffixTable, Via};
 use icpgate::policy::{Rules, SharedView, Sink, View};
 use icpgate::ranges::{RangeRow, Ranges};
@@ -32,16 +35,27 @@ const PREFIXES: u32 = 8_000;
 const NAMES: usize = 4096;
 const CASES: [&str; 5] = ["decode", "judge_filed", "judge_unfiled", "rewrite_blocked", "cached_answer"];
 
+/// Cases that no registry is asked in.
+const WIRE_CASES: [&str; 2] = ["open_initial", "read_hello"];
+
 fn main() {
     let words: Vec<String> = std::env::args().collect();
     if let [_, word, case, filings, times] = words.as_slice()
         && word == "count"
     {
         let number = |text: &str| text.parse::<usize>().expect("a number");
-        Bench::new(number(filings)).count(case, number(times));
+        if WIRE_CASES.contains(&case.as_str()) {
+            Wire::new().count(case, number(times));
+        } else {
+            Bench::new(number(filings)).count(case, number(times));
+        }
         return;
     }
     let mut criterion = Criterion::default().configure_from_args();
+    let mut wire = Wire::new();
+    for case in WIRE_CASES {
+        criterion.bench_function(case, |b| b.iter(|| wire.once(case)));
+    }
     for filings in SIZES {
         let bench = Bench::new(filings);
         for case in CASES {
@@ -127,6 +141,53 @@ impl Bench {
             self.once(case, i);
         }
     }
+}
+
+/// What the wire cases run on.
+struct Wire {
+    hello: Vec<u8>,
+    initial: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Wire {
+    fn new() -> Self {
+        let row = include_str!("../tests/data/tls/own-tcp.jsonl").lines().next().expect("a row");
+        let row: serde_json::Value = serde_json::from_str(row).expect("JSON");
+        let vectors: toml::Value = toml::from_str(include_str!("../tests/data/tls/quic-vectors.toml")).expect("TOML");
+        let hello = octets(row["stream"].as_str().expect("hexadecimal"));
+        let initial = octets(vectors["v1"]["client_packet"].as_str().expect("hexadecimal"));
+        Self { hello, initial, scratch: Vec::new() }
+    }
+
+    fn once(&mut self, case: &str) {
+        match case {
+            "open_initial" => {
+                let Arrival::Initial(initial) = quic::arrival(&self.initial) else { panic!("no Initial") };
+                let mut flight = quic::Flight::begin(&initial, HELLO_OCTETS_MAX).expect("a flight");
+                let reading = flight.read(&self.initial, &mut self.scratch);
+                assert!(matches!(black_box(reading), quic::Reading::Hello(_)));
+            }
+            "read_hello" => {
+                let mut reader = Reader::default();
+                assert!(matches!(black_box(reader.read(&self.hello)), Reading::Hello(_)));
+            }
+            _ => panic!("unknown case {case}; expected one of {WIRE_CASES:?}"),
+        }
+    }
+
+    fn count(&mut self, case: &str, times: usize) {
+        for _ in 0..times {
+            self.once(case);
+        }
+    }
+}
+
+/// Octets from hexadecimal digits; white space means nothing.
+fn octets(hex: &str) -> Vec<u8> {
+    let digits: Vec<char> = hex.chars().filter(|digit| !digit.is_whitespace()).collect();
+    let value = |digit: char| u8::try_from(digit.to_digit(16).expect("a digit")).expect("below 16");
+    digits.chunks(2).map(|pair| value(pair[0]) * 16 + value(pair[1])).collect()
 }
 
 /// An address inside one of the prefixes.

@@ -1,4 +1,4 @@
-//! The HTTP plane: request heads, the verdict, the block page, the relay to the origin, listeners.
+//! The HTTP plane: request heads, the verdict, the block page, the relay to the origin, listeners; readers of TLS and QUIC.
 //!
 //! ```text
 //! octets ─ head ─▶ host ─▶ gate (judge) ─▶ relay ─▶ origin
@@ -12,7 +12,8 @@
 //!
 //! Limits: `Settings` (heads, times, connections, requests), [`body`] (chunk sizes, extensions, trailers), [`buffer`],
 //! and the constants beside the loops they bound. It does not know the DNS plane, and it offers neither HTTP/2 nor TLS on
-//! these listeners: the preface of one is answered 505, a record of the other closed, both counted.
+//! these listeners: the preface of one is answered 505, a record of the other closed, both counted. [`hello`] and [`quic`]
+//! read what a TLS or QUIC client says in the open; they are functions of octets and have their limits with them.
 
 pub mod body;
 pub mod buffer;
@@ -21,12 +22,15 @@ pub mod counters;
 pub mod demo;
 pub mod gate;
 pub mod head;
+pub mod hello;
 pub mod host;
 pub mod listener;
 pub mod negotiate;
+pub mod octets;
 pub mod origin;
 pub mod page;
 pub mod proxy_header;
+pub mod quic;
 pub mod relay;
 pub mod reply;
 pub mod settings;

@@ -218,12 +218,12 @@ impl DomainName {
 
     /// Builds a name from labels as they stand on the wire.
     pub fn from_labels<'a>(labels: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, NameError> {
-        let mut wire = Vec::with_capacity(NAME_OCTETS_MAX);
+        let mut res = Self::unfinished();
         for label in labels {
-            push_label(&mut wire, label)?;
+            res.push_label(label)?;
         }
-        wire.push(0);
-        Self::from_wire(&wire).map(|(name, _)| name)
+        res.length += 1;
+        Self::from_wire(res.wire()).map(|(name, _)| name)
     }
 
     /// Reads a host or registry spelling: U-labels or A-labels, any case, at most one final dot.
@@ -263,15 +263,16 @@ impl DomainName {
 
     fn from_ascii(ascii: &str) -> Result<Self, NameError> {
         let ascii = ascii.strip_suffix('.').unwrap_or(ascii);
-        let mut wire = Vec::with_capacity(ascii.len() + 2);
+        let mut res = Self::unfinished();
         for label in ascii.split('.') {
             if !label.bytes().all(|o| o.is_ascii_alphanumeric() || matches!(o, b'-' | b'_' | b'*')) {
                 return Err(NameError::ForbiddenCharacter);
             }
-            push_label(&mut wire, label.as_bytes())?;
+            res.push_label(label.as_bytes())?;
         }
-        wire.push(0);
-        Self::from_wire(&wire).map(|(name, _)| name)
+        res.length += 1;
+        res.octets.make_ascii_lowercase();
+        Ok(res)
     }
 
     /// Borrows the name.
@@ -293,7 +294,7 @@ impl DomainName {
 
     /// Replaces each UTF-8 label by its A-label where that is one valid label.
     fn with_high_labels_mapped(&self) -> Self {
-        let mut wire = Vec::with_capacity(NAME_OCTETS_MAX);
+        let mut res = Self::unfinished();
         for label in self.as_ref().labels() {
             let mapped = std::str::from_utf8(label).ok().filter(|text| !text.is_ascii()).and_then(|text| {
                 let ascii = to_ascii(text).ok()?;
@@ -301,12 +302,36 @@ impl DomainName {
                 one_label.then_some(ascii)
             });
             let label = mapped.as_deref().map_or(label, str::as_bytes);
-            if push_label(&mut wire, label).is_err() {
+            if res.push_label(label).is_err() {
                 return self.clone();
             }
         }
-        wire.push(0);
-        if wire.len() > NAME_OCTETS_MAX { self.clone() } else { Self::copy_of(&wire) }
+        res.length += 1;
+        res
+    }
+
+    /// No label yet, and no root either: every octet after the last label is 0, so counting one more ends the name.
+    fn unfinished() -> Self {
+        Self { length: 0, octets: [0; NAME_OCTETS_MAX] }
+    }
+
+    /// Appends one label with its length octet; leaves room for the root.
+    fn push_label(&mut self, label: &[u8]) -> Result<(), NameError> {
+        if label.is_empty() {
+            return Err(NameError::EmptyLabel);
+        }
+        if label.len() > LABEL_OCTETS_MAX {
+            return Err(NameError::LabelTooLong);
+        }
+        let start = usize::from(self.length) + 1;
+        let end = start + label.len();
+        if end + 1 > NAME_OCTETS_MAX {
+            return Err(NameError::NameTooLong);
+        }
+        self.octets[start - 1] = u8::try_from(label.len()).expect("checked above");
+        self.octets[start..end].copy_from_slice(label);
+        self.length = u8::try_from(end).expect("checked above");
+        Ok(())
     }
 }
 
@@ -366,22 +391,6 @@ impl serde::Serialize for DomainName {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
-}
-
-/// Appends one label with its length octet.
-fn push_label(wire: &mut Vec<u8>, label: &[u8]) -> Result<(), NameError> {
-    if label.is_empty() {
-        return Err(NameError::EmptyLabel);
-    }
-    if label.len() > LABEL_OCTETS_MAX {
-        return Err(NameError::LabelTooLong);
-    }
-    if wire.len() + 1 + label.len() + 1 > NAME_OCTETS_MAX {
-        return Err(NameError::NameTooLong);
-    }
-    wire.push(u8::try_from(label.len()).expect("checked above"));
-    wire.extend_from_slice(label);
-    Ok(())
 }
 
 /// UTS-46 ToASCII, non-transitional, without the length and hyphen rules that live names break (RFC 5891 section 4.2.3.1).

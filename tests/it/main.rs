@@ -10,6 +10,7 @@ mod dns_bypass;
 mod dns_companions;
 mod dns_properties;
 mod harness;
+mod hello;
 mod http_bypass;
 mod http_heads;
 mod http_page;

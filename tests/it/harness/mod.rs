@@ -7,5 +7,7 @@ pub mod fixture;
 pub mod golden;
 pub mod http;
 pub mod program;
+pub mod quic;
 pub mod shared;
+pub mod tls;
 pub mod upstream;

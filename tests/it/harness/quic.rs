@@ -1,0 +1,112 @@
+//! Initial packets sealed and opened by rustls, so that nothing under test checks itself.
+
+use icpgate::http::quic::{Reading, Version};
+use rustls::Side;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use rustls::quic::Keys;
+
+use super::tls::named;
+
+/// The connection IDs of a client that is written here.
+pub const DCID: [u8; 8] = [0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08];
+pub const SCID: [u8; 5] = [1, 2, 3, 4, 5];
+
+/// A packet before it is sealed; by default a client's Initial of version 1.
+#[derive(Clone, Debug)]
+pub struct Plain {
+    pub version: Version,
+    /// The connection ID the packet goes to.
+    pub dcid: Vec<u8>,
+    /// The one the keys come from; `None`: the same.
+    pub keys_of: Option<Vec<u8>>,
+    pub scid: Vec<u8>,
+    pub token: Vec<u8>,
+    pub number: u64,
+    pub number_octets: usize,
+    /// The first octet before protection is added to these bits.
+    pub first: u8,
+    pub side: Side,
+    pub frames: Vec<u8>,
+    /// The packet is padded to this length.
+    pub octets: usize,
+}
+
+impl Plain {
+    /// An Initial with these frames in a datagram of the smallest size.
+    pub fn new(frames: Vec<u8>) -> Self {
+        Self {
+            version: Version::V1,
+            dcid: DCID.to_vec(),
+            keys_of: None,
+            scid: SCID.to_vec(),
+            token: Vec::new(),
+            number: 0,
+            number_octets: 2,
+            first: 0,
+            side: Side::Client,
+            frames,
+            octets: 1200,
+        }
+    }
+
+    /// Seals it.
+    pub fn sealed(&self) -> Vec<u8> {
+        let kind = if self.version == Version::V1 { 0 } else { 0x10 };
+        let low = u8::try_from(self.number_octets - 1).expect("one to four");
+        let mut packet = vec![0xc0 | kind | self.first | low];
+        packet.extend_from_slice(&self.version.wire().to_be_bytes());
+        for part in [&self.dcid, &self.scid] {
+            packet.push(u8::try_from(part.len()).expect("a short connection ID"));
+            packet.extend_from_slice(part);
+        }
+        packet.extend_from_slice(&varint(self.token.len() as u64));
+        packet.extend_from_slice(&self.token);
+        let before = packet.len() + 2 + self.number_octets + 16;
+        let mut payload = self.frames.clone();
+        payload.resize(payload.len().max(self.octets.saturating_sub(before)), 0);
+        let length = u16::try_from(self.number_octets + payload.len() + 16).expect("a short packet");
+        packet.extend_from_slice(&(0x4000 | length).to_be_bytes());
+        let number_at = packet.len();
+        packet.extend_from_slice(&self.number.to_be_bytes()[8 - self.number_octets..]);
+        let keys = keys(self.version, self.keys_of.as_ref().unwrap_or(&self.dcid), self.side).local;
+        let tag = keys.packet.encrypt_in_place(self.number, &packet, &mut payload).expect("sealed");
+        let (mut first, mut rest) = (packet[0], packet[number_at..].to_vec());
+        payload.extend_from_slice(tag.as_ref());
+        let sample = &payload[4 - self.number_octets..][..16];
+        keys.header.encrypt_in_place(sample, &mut first, &mut rest).expect("protected");
+        packet[0] = first;
+        packet[number_at..].copy_from_slice(&rest);
+        packet.extend_from_slice(&payload);
+        packet
+    }
+}
+
+/// The keys of one side as rustls derives them.
+pub fn keys(version: Version, dcid: &[u8], side: Side) -> Keys {
+    let version = match version {
+        Version::V1 => rustls::quic::Version::V1,
+        Version::V2 => rustls::quic::Version::V2,
+    };
+    let suite = TLS13_AES_128_GCM_SHA256.tls13().expect("a suite of TLS 1.3");
+    Keys::initial(version, suite, suite.quic.expect("a suite of QUIC"), dcid, side)
+}
+
+/// A CRYPTO frame.
+pub fn crypto(offset: usize, octets: &[u8]) -> Vec<u8> {
+    [&[6][..], &varint(offset as u64), &varint(octets.len() as u64), octets].concat()
+}
+
+/// A variable-length integer in four octets, below 2^30.
+pub fn varint(value: u64) -> [u8; 4] {
+    (0x8000_0000 | u32::try_from(value).expect("a small value")).to_be_bytes()
+}
+
+/// A reading in the words of the labels.
+pub fn summary(reading: &Reading<'_>) -> String {
+    match reading {
+        Reading::Hello(hello) => named(hello),
+        Reading::Malformed(_) => "reject".to_owned(),
+        Reading::NeedMore => "need_more".to_owned(),
+        Reading::Closed | Reading::Nothing => "drop".to_owned(),
+    }
+}
