@@ -4,6 +4,7 @@
 
 mod exchange;
 mod server;
+mod sockets;
 
 use std::sync::Arc;
 use std::time::Instant;
