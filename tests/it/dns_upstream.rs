@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 
+use hickory_proto::op::ResponseCode;
+use icpgate::count::{Observe, Sample};
 use icpgate::dns::settings::{UpstreamPolicy, UpstreamServer, UpstreamTransport};
 use icpgate::policy::Rules;
 use tokio::net::TcpListener;
 
 use super::harness::binary::free_addr;
-use super::harness::dns::{DnsGate, PATIENCE, group};
+use super::harness::dns::{Ask, DnsGate, PATIENCE, group};
 use super::harness::fixture;
-use super::harness::upstream::records;
+use super::harness::upstream::{Reply, Upstream, records};
 
 const ABROAD: &str = "192.0.2.10";
 
@@ -68,4 +70,48 @@ async fn a_connection_reset_fails_over_at_once() {
         });
         fails_over_at_once(&gate_behind(addr, transport).await).await;
     }
+}
+
+const NAME: &str = "host.example.org";
+
+fn bad_cookie() -> Reply {
+    Reply { rcode: Some(ResponseCode::BADCOOKIE), ..Reply::default() }
+}
+
+#[tokio::test]
+async fn an_extended_code_reaches_clients_with_edns_whole_and_others_as_a_failure() {
+    let gate = DnsGate::start().await;
+    gate.upstream.on(NAME, "A", bad_cookie());
+    for tcp in [false, true] {
+        let ask = Ask { tcp, ..Ask::new(NAME, "A") };
+        assert_eq!(gate.ask_as(&ask).await.code(), ResponseCode::BADCOOKIE);
+        let answer = gate.ask_as(&Ask { edns: false, ..ask }).await;
+        assert_eq!(answer.code(), ResponseCode::ServFail);
+        assert!(answer.message().edns.is_none());
+    }
+    let mut counted = Vec::new();
+    gate.counters.observe(&mut |name, labels, sample| {
+        if let (true, Sample::Count(count @ 1..)) = (name == "dns_responses_total", sample) {
+            counted.push((labels[0].1.to_owned(), count));
+        }
+    });
+    assert_eq!(counted, [("SERVFAIL".to_owned(), 2), ("other".to_owned(), 2)]);
+}
+
+#[tokio::test]
+async fn an_extended_code_stays_when_the_answer_is_truncated() {
+    let gate = DnsGate::start().await;
+    let many = (0..60).map(|i| format!("{NAME}. 60 IN A 192.0.2.{i}")).collect();
+    gate.upstream.on(NAME, "A", Reply { answers: many, ..bad_cookie() });
+    let answer = gate.ask_as(&Ask { udp_octets: 512, ..Ask::new(NAME, "A") }).await;
+    assert!(answer.message().metadata.truncation);
+    assert_eq!(answer.code(), ResponseCode::BADCOOKIE);
+}
+
+#[tokio::test]
+async fn a_server_with_an_extended_code_is_passed_over() {
+    let first = Upstream::start().await;
+    first.on("host0.example.org", "A", bad_cookie());
+    let gate = gate_behind(first.addr, UpstreamTransport::Udp).await;
+    assert_eq!(gate.ask("host0.example.org", "A").await.addresses(), [ABROAD]);
 }
