@@ -251,6 +251,7 @@ impl Gate {
                     via: Via::Dns,
                     client: client.addr,
                     name: Some(query.question.name.clone()),
+                    received: None,
                     verdict,
                     enforced: judged.enforced,
                     view: view.clone(),
