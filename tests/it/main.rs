@@ -18,6 +18,7 @@ mod http_relay;
 mod lessons;
 mod names;
 mod ops;
+mod ops_admin;
 mod ops_faults;
 mod ops_files;
 mod peers;
