@@ -4,12 +4,14 @@
 //! chunks that did not change. Rows that stand together in a file stand together in a chunk, as blocks; which file and
 //! line a block begins on is kept apart ([`Places`]), because that moves when lines are inserted above.
 
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::Filing;
 use super::dictionary::{Dictionary, Remembered};
 use super::entry::{Entry, shift_cold, write_entry, write_tombstone};
-use super::memory::Memory;
+use super::memory::{Memory, NamelessFile};
 use super::record::{main_number_hashes, read_record, record_octets, split_line, write_record};
 use crate::model::{Facts, NameRef};
 
@@ -66,6 +68,11 @@ impl Chunk {
         })
     }
 
+    fn let_go(&self) {
+        self.entries.let_go();
+        self.cold.let_go();
+    }
+
     /// Octets of entries and cold records.
     pub fn octets(&self) -> usize {
         self.entries.len() + self.cold.len()
@@ -96,6 +103,58 @@ impl Arena {
             chunks[number] = Arc::new(Chunk::default());
         }
         Self { chunks }
+    }
+
+    /// The same chunks without those that none of `spans` stands in, which are free again.
+    pub fn with_only(&self, spans: &[(u32, u32)]) -> Self {
+        let mut stays = vec![false; self.chunks.len()];
+        for &(begin, end) in spans {
+            // An empty span may stand where no chunk is.
+            if let Some(stays) = stays.get_mut(split(begin).0) {
+                *stays |= begin < end;
+            }
+        }
+        let gone: Vec<usize> = (0..self.chunks.len()).filter(|&number| !stays[number]).collect();
+        self.without(&gone)
+    }
+
+    /// The same rows, kept in a file in `directory` that has no name: memory has them only while they are read.
+    pub fn moved_out(&self, directory: &Path) -> io::Result<Self> {
+        let mut file = NamelessFile::create_in(directory)?;
+        let mut chunks = Vec::with_capacity(self.chunks.len());
+        for chunk in &self.chunks {
+            let (entries, cold) = (file.append(&chunk.entries)?, file.append(&chunk.cold)?);
+            let (blocks, subjects) = (chunk.blocks.clone(), chunk.subjects.clone());
+            chunks.push(Arc::new(Chunk { entries, cold, blocks, subjects }));
+        }
+        Ok(Self { chunks })
+    }
+
+    /// The same rows in memory.
+    pub fn brought_back(&self) -> Self {
+        let back = |chunk: &Arc<Chunk>| {
+            if !chunk.entries.is_in_file() && !chunk.cold.is_in_file() {
+                return chunk.clone();
+            }
+            let (entries, cold) = (chunk.entries.in_memory(), chunk.cold.in_memory());
+            let (blocks, subjects) = (chunk.blocks.clone(), chunk.subjects.clone());
+            let res = Arc::new(Chunk { entries, cold, blocks, subjects });
+            chunk.let_go();
+            res
+        };
+        Self { chunks: self.chunks.iter().map(back).collect() }
+    }
+
+    /// True when a chunk is in a file.
+    pub fn is_moved_out(&self) -> bool {
+        self.chunks.iter().any(|chunk| chunk.entries.is_in_file() || chunk.cold.is_in_file())
+    }
+
+    /// Gives back the memory that has chunk `number` for reading; what is in memory alone stays.
+    pub fn let_go(&self, number: usize) {
+        if let Some(chunk) = self.chunks.get(number) {
+            chunk.let_go();
+        }
     }
 
     /// The entry at a position.
@@ -155,11 +214,6 @@ impl Arena {
         let from = u32::try_from(from).expect("an offset has 24 bits");
         let to = from + u32::try_from(length).expect("a span is below a chunk");
         (number < self.chunks.len()).then(|| self.positions_in(number, from, to)).into_iter().flatten()
-    }
-
-    /// How many entries lie from `begin` to `end`.
-    pub fn count(&self, begin: u32, end: u32) -> usize {
-        self.span(begin, end).count()
     }
 
     /// Positions of all entries.

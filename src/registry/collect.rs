@@ -44,7 +44,7 @@ impl Collector<'_> {
                 self.keep(number, block.found);
                 new.push((begin, number));
                 new_at.push(at);
-                self.push(KnownBlock { hash: block.hash, number, lines: block.lines, begin, end: 0 });
+                self.push(KnownBlock { hash: block.hash, number, lines: block.lines, rows: 0, begin, end: 0 });
                 continue;
             }
             let BlockRows::Known(i) = block.rows else { continue };
@@ -75,6 +75,10 @@ impl Collector<'_> {
             self.draft.parsed_octets += piece.octets;
         }
         let packed = self.pack(&mut piece.rows, &new, &new_at);
+        if self.draft.is_over {
+            // Whoever set the limit starts again without it; the reason is for nobody.
+            return Err(FileError::TooManyRows.into());
+        }
         let copied = packed.and_then(|()| copies.into_iter().try_for_each(|(at, i)| self.copy(at, i)));
         copied.map_err(|full| {
             self.full = Some(full);
@@ -114,11 +118,17 @@ impl Collector<'_> {
         if new.is_empty() {
             return Ok(());
         }
+        let octets = rows.entries.len() + rows.cold.len();
+        self.draft.is_over |= octets > self.draft.room;
+        self.draft.room = self.draft.room.saturating_sub(octets);
         let base = self.draft.builder.append(rows, new)?;
         let whole = u32::try_from(rows.entries.len()).expect("a piece is below a chunk");
         for (i, &at) in new_at.iter().enumerate() {
             let end = new.get(i + 1).map_or(whole, |&(begin, _)| begin);
+            let before = |octet: u32| rows.begins.partition_point(|&begin| begin < octet);
+            let count = before(end) - before(new[i].0);
             let block = &mut self.table.blocks[at];
+            block.rows = u32::try_from(count).expect("a piece is below a chunk");
             block.begin += base;
             block.end = base + end;
             self.draft.added.push(*block);

@@ -85,6 +85,19 @@ impl Diff {
         }
     }
 
+    /// Adds what another one counted.
+    pub fn merge(&mut self, other: Self) {
+        let Self { changes, added, changed, removed, blocked, lost, released } = other;
+        let room = CHANGES_MAX.saturating_sub(self.changes.len());
+        self.changes.extend(changes.into_iter().take(room));
+        self.added += added;
+        self.changed += changed;
+        self.removed += removed;
+        self.blocked += blocked;
+        self.lost += lost;
+        self.released += released;
+    }
+
     /// Counts what a change does to verdicts; `None` where there is no row.
     pub fn count_standing(&mut self, before: Option<Standing>, now: Option<Standing>) {
         let of = |standing: Option<Standing>| standing.unwrap_or(Standing::Unfiled);

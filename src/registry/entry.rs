@@ -1,7 +1,7 @@
 //! Arena entries: one name with what verdicts read of it, in one or two cache lines.
 //!
 //! ```text
-//! flags u8 │ cold u32 LE │ dates, if flagged │ name in wire form
+//! cold u32 LE │ flags u8 │ dates, if flagged │ name in wire form
 //! ```
 //!
 //! `flags`: bits 0–3 status × 3 + origin side (15: a tombstone), bit 4 accessed here, bit 5 empty access set, bit 6
@@ -16,7 +16,9 @@ use siphasher::sip::SipHasher13;
 use crate::model::{Day, Facts, NameRef, OriginSide, Status};
 
 /// Octets before the dates.
-const HEAD: usize = 5;
+pub const HEAD: usize = 5;
+/// Where the flags stand.
+const FLAGS: usize = 4;
 /// The combination of status and origin side that no row has: the name is gone.
 const TOMBSTONE: u8 = 15;
 /// Day 1 of two-octet dates minus one: 1989-12-31.
@@ -43,8 +45,8 @@ pub fn write_entry(arena: &mut Vec<u8>, name: &[u8], facts: &Facts, cold: u32) {
     flags |= if facts.restricted { BIT_RESTRICTED } else { 0 };
     let has_dates = facts.expires_on.is_some() || facts.provisional_until.is_some();
     flags |= if has_dates { BIT_DATES } else { 0 };
-    arena.push(flags);
     arena.extend_from_slice(&cold.to_le_bytes());
+    arena.push(flags);
     if has_dates {
         write_dates(arena, facts);
     }
@@ -53,8 +55,8 @@ pub fn write_entry(arena: &mut Vec<u8>, name: &[u8], facts: &Facts, cold: u32) {
 
 /// Appends an entry that says its name is gone.
 pub fn write_tombstone(arena: &mut Vec<u8>, name: &[u8]) {
-    arena.push(TOMBSTONE);
     arena.extend_from_slice(&0u32.to_le_bytes());
+    arena.push(TOMBSTONE);
     arena.extend_from_slice(name);
 }
 
@@ -87,12 +89,12 @@ impl<'a> Entry<'a> {
 
     /// True when its name is gone.
     pub fn is_tombstone(self) -> bool {
-        self.octets[0] & 15 == TOMBSTONE
+        self.octets[FLAGS] & 15 == TOMBSTONE
     }
 
     /// Where its cold record begins.
     pub fn cold(self) -> usize {
-        u32::from_le_bytes([self.octets[1], self.octets[2], self.octets[3], self.octets[4]]) as usize
+        u32::from_le_bytes([self.octets[0], self.octets[1], self.octets[2], self.octets[3]]) as usize
     }
 
     /// True when it is the entry of exactly `name`.
@@ -115,17 +117,23 @@ impl<'a> Entry<'a> {
         self.name_at() + self.name().wire().len()
     }
 
+    /// Writes as much of it as `out` holds, with `position` in place of where its cold record begins.
+    pub fn write_at(self, out: &mut [u8], position: u32) {
+        out.copy_from_slice(&self.octets[..out.len()]);
+        out[..FLAGS].copy_from_slice(&position.to_le_bytes());
+    }
+
     /// A number over name, flags and dates, the same on every node.
     pub fn digest(self) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(1, 2);
-        hasher.write_u8(self.octets[0]);
+        hasher.write_u8(self.octets[FLAGS]);
         hasher.write(&self.octets[HEAD..self.octets()]);
         hasher.finish()
     }
 
     /// What verdicts read.
     pub fn facts(self) -> Facts {
-        let flags = self.octets[0];
+        let flags = self.octets[FLAGS];
         let combination = usize::from(flags & 15).min(TOMBSTONE as usize - 1);
         let (expires_on, provisional_until) = self.dates();
         Facts {
@@ -140,7 +148,7 @@ impl<'a> Entry<'a> {
     }
 
     fn dates(self) -> (Option<Day>, Option<Day>) {
-        if self.octets[0] & BIT_DATES == 0 {
+        if self.octets[FLAGS] & BIT_DATES == 0 {
             return (None, None);
         }
         let short = u16::from_le_bytes([self.octets[HEAD], self.octets[HEAD + 1]]);
@@ -155,8 +163,9 @@ impl<'a> Entry<'a> {
         (day(HEAD + 2), day(HEAD + 6))
     }
 
-    fn name_at(self) -> usize {
-        match self.octets[0] & BIT_DATES {
+    /// Where its name begins.
+    pub fn name_at(self) -> usize {
+        match self.octets[FLAGS] & BIT_DATES {
             0 => HEAD,
             _ if self.octets[HEAD] == 0xff && self.octets[HEAD + 1] == 0xff => HEAD + 10,
             _ => HEAD + 2,
@@ -166,27 +175,38 @@ impl<'a> Entry<'a> {
 
 /// Moves the cold position of the entry that begins at `at` by `by`.
 pub fn shift_cold(arena: &mut [u8], at: usize, by: u32) {
-    let octets = &mut arena[at + 1..at + HEAD];
+    let octets = &mut arena[at..at + FLAGS];
     let cold = u32::from_le_bytes([octets[0], octets[1], octets[2], octets[3]]);
     octets.copy_from_slice(&cold.wrapping_add(by).to_le_bytes());
 }
 
 /// True when `arena[at..]` begins with a whole entry whose name is well formed; for octets from outside.
 pub fn is_sound(arena: &[u8], at: usize) -> bool {
-    let Some(&flags) = arena.get(at) else { return false };
-    let mut end = at + HEAD;
-    if flags & BIT_DATES != 0 {
-        let Some(short) = arena.get(end..end + 2) else { return false };
-        end += if short == [0xff, 0xff] { 10 } else { 2 };
+    arena.get(at..).is_some_and(|octets| name_begin(octets).is_some_and(|begin| name_end(octets, begin).is_some()))
+}
+
+/// True when `octets` are one whole entry whose name is well formed or left out; for octets from outside.
+pub fn is_sound_alone(octets: &[u8]) -> bool {
+    name_begin(octets).is_some_and(|begin| begin == octets.len() || name_end(octets, begin) == Some(octets.len()))
+}
+
+fn name_begin(octets: &[u8]) -> Option<usize> {
+    if octets.get(FLAGS)? & BIT_DATES == 0 {
+        return Some(HEAD);
     }
-    let begin = end;
+    let begin = HEAD + if octets.get(HEAD..HEAD + 2)? == [0xff, 0xff] { 10 } else { 2 };
+    (begin <= octets.len()).then_some(begin)
+}
+
+fn name_end(octets: &[u8], begin: usize) -> Option<usize> {
+    let mut end = begin;
     loop {
-        match arena.get(end) {
-            Some(0) => return end + 1 - begin <= crate::model::name::NAME_OCTETS_MAX,
+        match octets.get(end) {
+            Some(0) => return (end + 1 - begin <= crate::model::name::NAME_OCTETS_MAX).then_some(end + 1),
             Some(&length) if length < 64 && end - begin < crate::model::name::NAME_OCTETS_MAX => {
                 end += usize::from(length) + 1;
             }
-            _ => return false,
+            _ => return None,
         }
     }
 }
@@ -217,6 +237,7 @@ mod tests {
                         write_entry(&mut arena, name.wire(), &facts, 77);
                         shift_cold(&mut arena, 1, 23);
                         assert!(is_sound(&arena, 1) && !is_sound(&arena[..arena.len() - 1], 1));
+                        assert!(is_sound_alone(&arena[1..]) && !is_sound_alone(&arena[1..arena.len() - 1]));
                         let entry = Entry::at(&arena, 1);
                         assert_eq!((entry.facts(), entry.cold()), (facts, 100));
                         assert!(entry.is_named(name.as_ref()) && !entry.is_tombstone());

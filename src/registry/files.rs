@@ -28,6 +28,8 @@ pub struct KnownBlock {
     pub number: u32,
     /// Lines.
     pub lines: u32,
+    /// Rows.
+    pub rows: u32,
     /// Position of its first row.
     pub begin: u32,
     /// Position behind its last row, in the same chunk.
@@ -116,6 +118,10 @@ pub struct Draft {
     pub added: Vec<KnownBlock>,
     /// Octets of text that were parsed.
     pub parsed_octets: usize,
+    /// Octets of new rows that there is room for beside the old ones.
+    pub room: usize,
+    /// True when there were more: nothing was read to its end.
+    pub is_over: bool,
     /// True when blocks that stayed changed their order: of equal rows the first counts, which may be another now.
     pub is_reordered: bool,
 }
@@ -130,6 +136,8 @@ impl Draft {
             removed: Vec::new(),
             added: Vec::new(),
             parsed_octets: 0,
+            room: usize::MAX,
+            is_over: false,
             is_reordered: false,
         }
     }
@@ -312,7 +320,7 @@ impl FileReader<'_> {
         };
         differs |= !gone.is_empty();
         if let Some(old) = comparable {
-            let gone_rows: usize = gone.iter().map(|block| self.arena.count(block.begin, block.end)).sum();
+            let gone_rows: usize = gone.iter().map(|block| block.rows as usize).sum();
             table.rows += old.rows - gone_rows;
         }
         draft.free.extend(gone.iter().map(|block| block.number));
@@ -340,11 +348,12 @@ impl FileReader<'_> {
         let mut found = Some(found);
         for mut rows in runs {
             table.rows += rows.len();
+            let count = u32::try_from(rows.len()).expect("a run is below a chunk");
             // Lines count from the file's first.
             let number = draft.number(file, 1);
             let begin = draft.builder.append(&mut rows, &[(0, number)])?;
             let end = begin + u32::try_from(rows.entries.len()).expect("a run is below a chunk");
-            let block = KnownBlock { hash, number, lines: 0, begin, end };
+            let block = KnownBlock { hash, number, lines: 0, rows: count, begin, end };
             table.blocks.push(block);
             draft.added.push(block);
             if let Some(found) = found.take().filter(|found| !found.issues.is_empty()) {

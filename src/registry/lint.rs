@@ -227,7 +227,7 @@ impl<'a> Linter<'a> {
 
     fn finish(mut self) -> Vec<Issue> {
         let mut by_site = std::mem::take(&mut self.by_site);
-        by_site.sort_unstable();
+        by_site.sort_unstable_by_key(|&(hash, id)| (hash, id.position()));
         let mut shared: BTreeMap<String, Vec<Filing>> = BTreeMap::new();
         for rows in by_site.chunk_by(|a, b| a.0 == b.0).filter(|rows| rows.len() > 1) {
             for &(_, id) in rows {

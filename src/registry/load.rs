@@ -90,14 +90,24 @@ pub(super) struct Read {
     pub differs: bool,
 }
 
+/// Why files were not read to their ends.
+pub(super) enum Unread {
+    /// There are more new rows than there is room for beside the old ones.
+    NeedsRoom,
+    /// A file is unfit.
+    Refused(LoadError),
+}
+
+/// Looks at all files; new rows may take up to `room` octets.
 pub(super) fn read_files(
     reader: &FileReader<'_>,
     state: &State,
     old_files: &BTreeMap<PathBuf, Arc<FileState>>,
     paths: &[PathBuf],
     look: Look,
-) -> Result<Read, LoadError> {
-    let mut draft = Draft::new(&state.table.arena, &state.table.places, &state.free);
+    room: usize,
+) -> Result<Read, Unread> {
+    let mut draft = Draft { room, ..Draft::new(&state.table.arena, &state.table.places, &state.free) };
     let mut res = BTreeMap::new();
     let (mut appended, mut reasons) = (Vec::new(), Vec::new());
     let mut replaced = false;
@@ -117,6 +127,7 @@ pub(super) fn read_files(
                 appended.push((path.clone(), parsed));
                 file
             }
+            Err(_) if draft.is_over => return Err(Unread::NeedsRoom),
             Err(message) => {
                 reasons.push(format!("{}: {message}", path.display()));
                 continue;
@@ -125,7 +136,7 @@ pub(super) fn read_files(
         res.insert(path.clone(), Arc::new(file));
     }
     if !reasons.is_empty() {
-        return Err(LoadError { reasons });
+        return Err(Unread::Refused(LoadError { reasons }));
     }
     // Files that are gone, or that were all read anew, take their rows with them.
     for (path, file) in

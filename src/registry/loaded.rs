@@ -38,6 +38,7 @@ pub struct FileSummary {
 }
 
 /// A loaded state with its findings.
+#[derive(Clone)]
 pub struct Loaded {
     /// The state.
     pub snapshot: Arc<Snapshot>,

@@ -13,6 +13,7 @@
 
 pub mod arena;
 pub mod block;
+pub mod buckets;
 pub mod code;
 mod collect;
 pub mod counters;
@@ -31,6 +32,7 @@ pub mod load;
 pub mod loaded;
 pub mod memory;
 pub mod merge;
+mod moves;
 pub mod parse;
 pub mod quick;
 pub mod record;

@@ -165,7 +165,15 @@ async fn reload_once(
         (None, Cause::Event) => loading.reload_changed(SystemTime::now()),
         (shrink, _) => loading.reload(SystemTime::now(), shrink.unwrap_or_default()),
     });
-    let Ok(outcome) = loading.await else { return Err("the load was cut off by an internal error".to_owned()) };
+    tokio::pin!(loading);
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut loading => break outcome,
+            // What is published still keeps the old rows in memory.
+            () = store.has_moved_out() => publisher.publish_latest(store),
+        }
+    };
+    let Ok(outcome) = outcome else { return Err("the load was cut off by an internal error".to_owned()) };
     match outcome {
         ReloadOutcome::Published(snapshot, Diff { added, changed, removed, .. }) => {
             let (generation, rows) = (snapshot.generation(), snapshot.len());

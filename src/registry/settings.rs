@@ -44,7 +44,12 @@ pub struct Settings {
     pub snapshot: Option<PathBuf>,
     /// Compare addresses with the row's `addresses` (`bind_check`).
     pub bind_check: bool,
+    /// From so many octets of rows on, the old ones wait in a file while most of them are replaced.
+    pub moved_out_from: usize,
 }
+
+/// Smaller registries may be in memory twice for the time of a reload.
+const MOVED_OUT_FROM: usize = 64 << 20;
 
 impl Settings {
     /// Settings for `provider` and `paths` with every default of the interface.
@@ -59,6 +64,7 @@ impl Settings {
             suffix_list: None,
             snapshot: None,
             bind_check: false,
+            moved_out_from: MOVED_OUT_FROM,
         }
     }
 }

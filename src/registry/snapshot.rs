@@ -1,6 +1,6 @@
 //! One immutable state of the registry, and how verdicts ask it.
 //!
-//! What verdicts read (name, flags, dates) lies together in the arena; what people read lies apart in cold records. A
+//! What verdicts read (name, flags, dates) lies together in the look-up table; what people read lies apart, in the arena. A
 //! small overlay table in front of the base says what changed since the base was built: names that lead elsewhere and
 //! names that are gone. Both tables hash under one key, so a look-up hashes once.
 
@@ -11,20 +11,43 @@ use std::time::SystemTime;
 
 use super::Filing;
 use super::arena::{Arena, ArenaBuilder, Places, Rows};
+use super::buckets::Place;
 use super::dictionary::{Dictionary, Remembered};
-use super::table::{BATCH, Octets, Table};
+use super::table::{BATCH, Found, Octets, Table};
 use crate::model::{DomainName, Facts, NameRef, Status, SuffixTable};
 
 /// A row of one snapshot; meaningless in another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FilingId(u32);
+#[derive(Clone, Copy, Debug)]
+pub struct FilingId {
+    /// Where the row's entry begins in the snapshot's arena.
+    position: u32,
+    /// Where the look-up table has its facts, as a shortcut; 0 where it has not, or nobody looked.
+    place: u32,
+}
 
 impl FilingId {
     /// Where the row's entry begins in the snapshot's arena.
     pub(super) fn position(self) -> u32 {
-        self.0
+        self.position
+    }
+
+    fn at(position: u32) -> Self {
+        Self { position, place: 0 }
+    }
+
+    fn found(found: Found) -> Self {
+        let place = found.place.and_then(Place::number).unwrap_or(0);
+        Self { position: found.position, place }
     }
 }
+
+impl PartialEq for FilingId {
+    fn eq(&self, other: &Self) -> bool {
+        self.position == other.position
+    }
+}
+
+impl Eq for FilingId {}
 
 /// Everything known at one generation.
 #[derive(Clone)]
@@ -138,7 +161,7 @@ impl Snapshot {
 
     /// The row of exactly `domain`. Never a fingerprint match. Cost: one probe; no allocation, no lock.
     pub fn find(&self, domain: NameRef<'_>) -> Option<FilingId> {
-        self.table.find(domain).map(FilingId)
+        self.table.find_hashed(self.table.key.hash(domain), domain).map(FilingId::found)
     }
 
     /// The rows of several names, asked side by side: half the cost of asking one after the other in a large registry.
@@ -149,33 +172,31 @@ impl Snapshot {
             for (hash, domain) in hashes.iter_mut().zip(domains) {
                 *hash = self.table.key.hash(*domain);
             }
-            // Reading the slots, then the entries they lead to, lets the memory fetch them side by side.
-            let hashed = hashes.iter().zip(domains);
-            let slots = hashed.clone().fold(0, |sum, (&hash, _)| sum ^ self.table.base.touch(hash));
-            let entries = hashed.fold(slots, |sum, (&hash, domain)| match self.table.base.likely(hash) {
-                Some(position) => sum ^ self.table.arena.touch(position, domain.wire().len()),
-                None => sum,
-            });
-            std::hint::black_box(entries);
-            found.extend(
-                domains.iter().zip(hashes).map(|(&name, hash)| self.table.find_hashed(hash, name).map(FilingId)),
+            // Reading all the buckets first lets the memory fetch them side by side.
+            std::hint::black_box(
+                hashes[..domains.len()].iter().fold(0, |sum, &hash| sum ^ self.table.base.touch(hash)),
             );
+            let rows = domains.iter().zip(hashes).map(|(&name, hash)| self.table.find_hashed(hash, name));
+            found.extend(rows.map(|row| row.map(FilingId::found)));
         }
     }
 
     /// The domain of a row.
     pub fn name(&self, id: FilingId) -> NameRef<'_> {
-        self.table.arena.entry(id.0).name()
+        self.table.arena.entry(id.position).name()
     }
 
     /// What verdicts read of a row.
     pub fn facts(&self, id: FilingId) -> Facts {
-        self.table.arena.entry(id.0).facts()
+        match id.place {
+            0 => self.table.arena.entry(id.position).facts(),
+            place => self.table.base.entry(Place::of(place)).facts(),
+        }
     }
 
     /// The whole row, for people.
     pub fn filing(&self, id: FilingId) -> Filing {
-        self.table.filing(id.0)
+        self.table.filing(id.position)
     }
 
     /// True when filings that list addresses are good at those only.
@@ -205,7 +226,7 @@ impl Snapshot {
 
     /// Every row's id; rows of one part of a file together.
     pub fn ids(&self) -> impl Iterator<Item = FilingId> + use<> {
-        self.table.positions().into_iter().map(FilingId)
+        self.table.positions().into_iter().map(FilingId::at)
     }
 
     /// Every row, in the order of [`Snapshot::ids`].

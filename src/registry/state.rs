@@ -136,6 +136,14 @@ impl State {
         res
     }
 
+    /// Octets of new rows that a reload may hold in memory beside the old ones, where those take at least `from`: as many
+    /// as an overlay takes. More of them, and the old ones are moved out first.
+    pub fn room(&self, from: usize) -> usize {
+        let [entries, cold, _] = self.table.arena.octets();
+        let has_room = entries + cold < from || self.table.arena.is_moved_out();
+        if has_room { usize::MAX } else { (entries + cold) / REBUILD_SHARE }
+    }
+
     /// How many rows are in force.
     pub fn active(&self) -> usize {
         self.table.tally.by_status[Status::Active as usize]
@@ -178,7 +186,7 @@ impl State {
         view: Viewpoint<'_>,
     ) -> Result<Plan, ArenaFull> {
         let arena = draft.builder.finish();
-        let count = |blocks: &[KnownBlock]| blocks.iter().map(|b| arena.count(b.begin, b.end)).sum::<usize>();
+        let count = |blocks: &[KnownBlock]| blocks.iter().map(|block| block.rows as usize).sum::<usize>();
         let touched = count(&draft.added) + count(&draft.removed);
         let rebuilds = self.table.is_empty() || touched > OVERLAY_ROWS_MIN.max(self.table.len() / REBUILD_SHARE);
         let mut work = Work::new(self, view.provider, arena, draft.places, draft.free);

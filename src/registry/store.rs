@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use siphasher::sip::SipHasher13;
+use tokio::sync::Notify;
 
 use super::counters::Counters;
 use super::diff::Diff;
 use super::files::{Content, FileReader, FileState, Look};
-use super::load::{Suffixes, loaded, one, plan, read_files};
+use super::load::{Suffixes, Unread, loaded, one, plan, read_files};
 pub use super::loaded::{FileSummary, LoadError, Loaded, count_by_rule};
 use super::saved::{self, Circumstances, SavedError};
 use super::snapshot::Schedule;
@@ -58,12 +59,24 @@ struct Inner {
     saved_generation: u64,
 }
 
+/// What files are compared with and how.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    suffixes: &'a Suffixes,
+    suffixes_differ: bool,
+    now: SystemTime,
+    shrink: Shrink,
+    look: Look,
+}
+
 /// What a comparison of files and state found.
 enum Examined {
     /// What would be published.
     Different(Box<Plan>),
     /// Nothing to publish; stamps may be others.
     Same(BTreeMap<PathBuf, Arc<FileState>>),
+    /// So much that the old rows must make room first.
+    NeedsRoom,
 }
 
 /// What a reload would do.
@@ -83,6 +96,7 @@ pub struct Store {
     inner: Mutex<Inner>,
     health: Mutex<Vec<String>>,
     loaded: Mutex<Option<Arc<Loaded>>>,
+    moved_out: Notify,
     counters: Arc<Counters>,
 }
 
@@ -94,6 +108,7 @@ impl Store {
             inner: Mutex::default(),
             health: Mutex::default(),
             loaded: Mutex::default(),
+            moved_out: Notify::new(),
             counters: Arc::default(),
         }
     }
@@ -170,14 +185,16 @@ impl Store {
     pub fn preview(&self, now: SystemTime) -> Result<Preview, LoadError> {
         let inner = lock(&self.inner);
         let (suffixes, suffixes_differ) = self.read_suffixes(&inner)?;
-        let (plan, refusal) =
-            match self.examine(&inner, &suffixes, suffixes_differ, now, Shrink::Refuse, Look::Content)? {
-                Examined::Same(_) => (None, None),
-                Examined::Different(plan) => {
-                    let refusal = self.admit(inner.state.active(), &plan, Shrink::Refuse).err();
-                    (Some(plan), refusal)
-                }
-            };
+        let shrink = Shrink::Refuse;
+        let attempt = Attempt { suffixes: &suffixes, suffixes_differ, now, shrink, look: Look::Content };
+        // What is only looked at is not worth moving the old rows for.
+        let (plan, refusal) = match self.examine(&inner, attempt, usize::MAX)? {
+            Examined::Same(_) | Examined::NeedsRoom => (None, None),
+            Examined::Different(plan) => {
+                let refusal = self.admit(inner.state.active(), &plan, Shrink::Refuse).err();
+                (Some(plan), refusal)
+            }
+        };
         let rows = plan.as_ref().map_or(inner.state.table.len(), |plan| plan.table.len());
         Ok(Preview { diff: plan.map(|plan| plan.diff).unwrap_or_default(), rows, refusal })
     }
@@ -236,23 +253,46 @@ impl Store {
             }
             // A registry that is full stays untidy; its reloads say so.
             inner.state.adopt(tidied.ok()?);
-            let table = inner.state.table.clone();
-            let old = &before.snapshot;
-            let snapshot =
-                Snapshot::of_table(old.generation() + 1, old.shared_suffixes(), self.settings.bind_check, table)
-                    .with_schedule(Schedule::of(&inner.state.events.waiting));
-            let loaded = Arc::new(Loaded {
-                snapshot: Arc::new(snapshot),
-                issues: before.issues.clone(),
-                files: before.files.clone(),
-                digest: before.digest,
-                loaded_at: before.loaded_at,
-            });
-            *lock(&self.loaded) = Some(loaded.clone());
-            inner.loaded = Some(loaded.clone());
-            return Some(loaded.snapshot.clone());
+            return Some(self.republish(&mut inner, &before));
         }
         None
+    }
+
+    /// Puts the state, which says what `before` said, in its place; gives the snapshot.
+    fn republish(&self, inner: &mut Inner, before: &Loaded) -> Arc<Snapshot> {
+        let old = &before.snapshot;
+        let table = inner.state.table.clone();
+        let snapshot = Snapshot::of_table(old.generation() + 1, old.shared_suffixes(), self.settings.bind_check, table)
+            .with_schedule(Schedule::of(&inner.state.events.waiting));
+        let snapshot = Arc::new(snapshot);
+        let loaded = Arc::new(Loaded { snapshot: snapshot.clone(), ..before.clone() });
+        *lock(&self.loaded) = Some(loaded.clone());
+        inner.loaded = Some(loaded);
+        snapshot
+    }
+
+    /// Moves the rows into a file, so that memory need not hold the old ones and the new ones together. What verdicts read
+    /// stays where it is. Where there is no place for the file, memory must do.
+    fn make_room(&self, inner: &mut Inner) {
+        let Some(before) = inner.loaded.clone() else { return };
+        let of_snapshot = self.settings.snapshot.as_deref().and_then(Path::parent);
+        let directory = of_snapshot.map_or_else(std::env::temp_dir, Path::to_owned);
+        match inner.state.table.arena.moved_out(&directory) {
+            Ok(arena) => {
+                inner.state.table.arena = arena;
+                self.republish(inner, &before);
+                self.moved_out.notify_one();
+            }
+            Err(error) => {
+                tracing::warn!(directory = %directory.display(), %error, "no file for the old rows during this reload");
+            }
+        }
+    }
+
+    /// Returns when a reload that is going on has moved the old rows into a file; what is published still holds them in
+    /// memory until [`Store::loaded`] is published in its place.
+    pub async fn has_moved_out(&self) {
+        self.moved_out.notified().await;
     }
 
     /// Writes the state to the settings' snapshot file, if there is one and it is not written yet; tells whether it was.
@@ -315,7 +355,8 @@ impl Store {
         let (suffixes, suffixes_differ) = self.read_suffixes(inner)?;
         if inner.loaded.is_none() && self.restore(inner, suffixes.1, now) {
             // What the tables say decides: where they and the saved state do not go together, they are loaded alone.
-            match self.compare(inner, &suffixes, false, now, shrink, Look::Stamp) {
+            let attempt = Attempt { suffixes: &suffixes, suffixes_differ: false, now, shrink, look: Look::Stamp };
+            match self.compare(inner, attempt) {
                 Ok(found) => {
                     inner.is_unverified = true;
                     return Ok(found);
@@ -326,24 +367,24 @@ impl Store {
                 }
             }
         }
-        let found = self.compare(inner, &suffixes, suffixes_differ, now, shrink, look)?;
+        let attempt = Attempt { suffixes: &suffixes, suffixes_differ, now, shrink, look };
+        let found = self.compare(inner, attempt)?;
         inner.is_unverified &= look == Look::Stamp;
         Ok(found)
     }
 
     /// Compares the files with the state and admits and takes over what differs.
-    fn compare(
-        &self,
-        inner: &mut Inner,
-        suffixes: &Suffixes,
-        suffixes_differ: bool,
-        now: SystemTime,
-        shrink: Shrink,
-        look: Look,
-    ) -> Result<Option<(Arc<Loaded>, Diff)>, LoadError> {
+    fn compare(&self, inner: &mut Inner, attempt: Attempt<'_>) -> Result<Option<(Arc<Loaded>, Diff)>, LoadError> {
+        let Attempt { suffixes, now, shrink, .. } = attempt;
         let year = Day::at(now).year();
+        let mut examined = self.examine(inner, attempt, inner.state.room(self.settings.moved_out_from))?;
+        if matches!(examined, Examined::NeedsRoom) {
+            self.make_room(inner);
+            examined = self.examine(inner, attempt, usize::MAX)?;
+        }
         let generation = self.generation_of(inner) + 1;
-        let diff = match self.examine(inner, suffixes, suffixes_differ, now, shrink, look)? {
+        let diff = match examined {
+            Examined::NeedsRoom => return Err(one("there is no room".to_owned())),
             Examined::Same(files) if inner.loaded.is_some() => {
                 inner.state.files = files;
                 inner.year = year;
@@ -369,15 +410,8 @@ impl Store {
     }
 
     /// Compares the files with the state and plans what would be published.
-    fn examine(
-        &self,
-        inner: &Inner,
-        suffixes: &Suffixes,
-        suffixes_differ: bool,
-        now: SystemTime,
-        shrink: Shrink,
-        look: Look,
-    ) -> Result<Examined, LoadError> {
+    fn examine(&self, inner: &Inner, attempt: Attempt<'_>, room: usize) -> Result<Examined, LoadError> {
+        let Attempt { suffixes, suffixes_differ, now, shrink, look } = attempt;
         let paths = self.paths()?;
         if shrink == Shrink::Refuse {
             self.no_file_vanished(&inner.state, &paths)?;
@@ -395,7 +429,11 @@ impl Store {
             now,
             arena: &inner.state.table.arena,
         };
-        let read = read_files(&reader, &inner.state, old_files, &paths, look)?;
+        let read = match read_files(&reader, &inner.state, old_files, &paths, look, room) {
+            Ok(read) => read,
+            Err(Unread::NeedsRoom) => return Ok(Examined::NeedsRoom),
+            Err(Unread::Refused(error)) => return Err(error),
+        };
         let is_loaded = inner.loaded.is_some() || !inner.state.files.is_empty();
         if !read.differs && !suffixes_differ && is_loaded {
             return Ok(Examined::Same(read.files));

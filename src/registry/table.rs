@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Filing;
 use super::arena::{Arena, Places};
+use super::buckets::{Buckets, NotEntered, Place, record_octets};
 use super::dictionary::Dictionary;
 use super::entry::Entry;
 use super::index::{NameKey, Slots};
@@ -18,8 +19,8 @@ pub const BATCH: usize = 32;
 /// The rows with their look-up tables.
 #[derive(Clone)]
 pub struct Table {
-    /// Names to positions as of the last rebuild.
-    pub base: Arc<Slots>,
+    /// Names with their facts and positions as of the last rebuild.
+    pub base: Arc<Buckets>,
     /// What differs since.
     pub overlay: Arc<Slots>,
     /// What positions lead to.
@@ -32,6 +33,15 @@ pub struct Table {
     pub key: NameKey,
     /// Of the rows that count.
     pub tally: Tally,
+}
+
+/// Where a look-up led.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Of the row in the arena.
+    pub position: u32,
+    /// Of its record, unless the overlay led there.
+    pub place: Option<Place>,
 }
 
 /// Figures over rows that can be kept while rows come and go.
@@ -60,9 +70,9 @@ impl Tally {
 /// Octets a table takes, by section.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Octets {
-    /// Slots of base and overlay.
-    pub slots: usize,
-    /// Names with flags and dates.
+    /// Look-up tables: names with flags and dates, and the overlay.
+    pub tables: usize,
+    /// The same names in the order of the files.
     pub entries: usize,
     /// Cold records.
     pub records: usize,
@@ -75,12 +85,12 @@ pub struct Octets {
 impl Octets {
     /// What verdicts read.
     pub fn of_verdicts(self) -> usize {
-        self.slots + self.entries
+        self.tables
     }
 
     /// All of it.
     pub fn total(self) -> usize {
-        self.slots + self.entries + self.records + self.texts + self.blocks
+        self.tables + self.entries + self.records + self.texts + self.blocks
     }
 }
 
@@ -88,7 +98,7 @@ impl Table {
     /// No rows.
     pub fn empty() -> Self {
         Self {
-            base: Arc::new(Slots::with_room(0)),
+            base: Arc::new(Buckets::with_room(0)),
             overlay: Arc::new(Slots::with_room(0)),
             arena: Arena::default(),
             dictionary: Arc::default(),
@@ -98,15 +108,16 @@ impl Table {
         }
     }
 
-    /// The same with every entry of `arena`, which has at most `rows`; of entries with one name the last counts.
+    /// The same with every entry of `arena`, which has `rows`; of entries with one name the last counts.
     pub(super) fn of_arena(self, arena: Arena, rows: usize) -> Self {
         let mut repeated = Vec::new();
-        let mut base = Recount::index(&arena, self.key, rows, arena.positions(), |_, at| repeated.push(at));
+        let [octets, ..] = arena.octets();
+        let mut base = Recount::index(&arena, self.key, (rows, octets), arena.positions(), |_, at| repeated.push(at));
         for at in repeated {
             base.lead(&arena, arena.entry(at).name(), at);
         }
-        let (slots, tally) = base.finish();
-        Self { base: Arc::new(slots), arena, tally, ..self }
+        let (base, tally) = base.finish();
+        Self { base: Arc::new(base), arena, tally, ..self }
     }
 
     /// The overlay with these names leading to these positions.
@@ -123,20 +134,23 @@ impl Table {
         res
     }
 
-    /// The position of exactly `name`. Cost: one hash, usually one slot and one entry; no allocation, no lock.
+    /// The position of exactly `name`. Cost: as [`Table::find_hashed`].
     pub fn find(&self, name: NameRef<'_>) -> Option<u32> {
-        self.find_hashed(self.key.hash(name), name)
+        self.find_hashed(self.key.hash(name), name).map(|found| found.position)
     }
 
-    /// As [`Table::find`], for a name whose hash is known.
-    pub fn find_hashed(&self, hash: u64, name: NameRef<'_>) -> Option<u32> {
+    /// The row of exactly `name`, whose hash is `hash`. Cost: usually one bucket, in a changed table one slot before it; no
+    /// allocation, no lock.
+    pub fn find_hashed(&self, hash: u64, name: NameRef<'_>) -> Option<Found> {
         let is_wanted = |position: u32| self.arena.is_named(position, name);
         if !self.overlay.is_empty()
             && let Some(position) = self.overlay.find(hash, is_wanted)
         {
-            return (!self.arena.entry(position).is_tombstone()).then_some(position);
+            let is_row = !self.arena.entry(position).is_tombstone();
+            return is_row.then_some(Found { position, place: None });
         }
-        self.base.find(hash, is_wanted)
+        let place = self.base.find(hash, name, is_wanted)?;
+        Some(Found { position: self.base.position(place), place: Some(place) })
     }
 
     /// Positions of the rows that count, ascending: rows of a block together, blocks as they were read.
@@ -146,7 +160,8 @@ impl Table {
             .positions()
             .filter_map(|position| {
                 let name = self.arena.entry(position).name();
-                self.base.find(self.key.hash(name), |known| self.arena.is_named(known, name))
+                let place = self.base.find(self.key.hash(name), name, |known| self.arena.is_named(known, name))?;
+                Some(self.base.position(place))
             })
             .collect();
         let of_overlay = self.overlay.positions().filter(|&position| !self.arena.entry(position).is_tombstone());
@@ -177,7 +192,7 @@ impl Table {
     pub fn octets(&self) -> Octets {
         let [entries, records, blocks] = self.arena.octets();
         Octets {
-            slots: self.base.octets().len() + self.overlay.octets().len(),
+            tables: self.base.octets().len() + self.overlay.octets().len(),
             entries,
             records,
             texts: self.dictionary.octets(),
@@ -188,22 +203,23 @@ impl Table {
 
 /// A look-up table in the making, with the rows it leads to counted by status.
 pub struct Recount {
-    slots: Slots,
+    base: Buckets,
     key: NameKey,
     tally: Tally,
 }
 
 impl Recount {
-    /// Indexes the entries at `positions`, at most `rows`. Of entries with one name the first is found; `repeated` is
-    /// called with it and each later one.
+    /// Indexes the entries at `positions`, which are at most `rows` and together at most `octets`. Of entries with one name
+    /// the first is found; `repeated` is called with it and each later one.
     pub fn index(
         arena: &Arena,
         key: NameKey,
-        rows: usize,
+        (rows, octets): (usize, usize),
         mut positions: impl Iterator<Item = u32>,
         mut repeated: impl FnMut(u32, u32),
     ) -> Self {
-        let mut res = Self { slots: Slots::with_room(rows), key, tally: Tally::default() };
+        let base = Buckets::with_room(record_octets(rows, octets));
+        let mut res = Self { base, key, tally: Tally::default() };
         let mut pending: Vec<(u64, u32)> = Vec::with_capacity(BATCH);
         loop {
             pending.clear();
@@ -211,46 +227,68 @@ impl Recount {
             if pending.is_empty() {
                 return res;
             }
-            // Reading all the slots first lets the memory fetch them side by side.
-            std::hint::black_box(pending.iter().fold(0, |sum, &(hash, _)| sum ^ res.slots.touch(hash)));
+            // Reading all the buckets first lets the memory fetch them side by side.
+            std::hint::black_box(pending.iter().fold(0, |sum, &(hash, _)| sum ^ res.base.touch(hash)));
             for &(hash, at) in &pending {
-                let entry = arena.entry(at);
-                match res.slots.insert(hash, at, |known| arena.is_named(known, entry.name())) {
-                    Some(before) => repeated(before, at),
-                    None => res.tally.add(entry),
+                if let Some(before) = res.enter(arena, hash, at) {
+                    repeated(before, at);
                 }
             }
         }
     }
 
+    /// Enters the row at `position`, unless its name leads elsewhere, which is given back.
+    fn enter(&mut self, arena: &Arena, hash: u64, position: u32) -> Option<u32> {
+        let entry = arena.entry(position);
+        loop {
+            match self.base.insert(hash, position, entry, |known| arena.is_named(known, entry.name())) {
+                Ok(()) => {
+                    self.tally.add(entry);
+                    return None;
+                }
+                Err(NotEntered::Known(before)) => return Some(before),
+                Err(NotEntered::Crowded) => self.base = self.with_more_buckets(arena, self.base.octets().len()),
+            }
+        }
+    }
+
+    /// The same rows with at least half as much room again as in `octets`.
+    fn with_more_buckets(&self, arena: &Arena, octets: usize) -> Buckets {
+        let octets = octets + octets / 2;
+        let mut res = Buckets::with_room(octets);
+        for position in self.base.positions() {
+            let entry = arena.entry(position);
+            if res.insert(self.key.hash(entry.name()), position, entry, |_| false).is_err() {
+                return self.with_more_buckets(arena, octets);
+            }
+        }
+        res
+    }
+
     /// The position of exactly `name`.
     pub fn find(&self, arena: &Arena, name: NameRef<'_>) -> Option<u32> {
-        self.slots.find(self.key.hash(name), |position| arena.is_named(position, name))
+        let place = self.base.find(self.key.hash(name), name, |position| arena.is_named(position, name))?;
+        Some(self.base.position(place))
     }
 
     /// Lets `name`, which leads to `before`, lead to `now`.
     pub fn redirect(&mut self, arena: &Arena, name: NameRef<'_>, before: u32, now: u32) {
-        self.slots.redirect(self.key.hash(name), before, now);
+        let hash = self.key.hash(name);
+        self.base.remove(hash, before);
         self.tally.take(arena.entry(before));
-        self.tally.add(arena.entry(now));
+        self.enter(arena, hash, now);
     }
 
     /// Lets `name` lead to `position`, wherever it led before.
     pub fn lead(&mut self, arena: &Arena, name: NameRef<'_>, position: u32) {
         match self.find(arena, name) {
             Some(before) => self.redirect(arena, name, before, position),
-            None => {
-                if !self.slots.has_room(1) {
-                    self.slots = self.slots.with_more_room(1, |at| self.key.hash(arena.entry(at).name()));
-                }
-                self.slots.insert(self.key.hash(name), position, |_| false);
-                self.tally.add(arena.entry(position));
-            }
+            None => drop(self.enter(arena, self.key.hash(name), position)),
         }
     }
 
     /// The table and the figures over its rows.
-    pub fn finish(self) -> (Slots, Tally) {
-        (self.slots, self.tally)
+    pub fn finish(self) -> (Buckets, Tally) {
+        (self.base, self.tally)
     }
 }

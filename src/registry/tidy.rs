@@ -1,6 +1,6 @@
 //! Housekeeping behind the reloads: the overlay goes into a new base, and chunks that are mostly dead are written anew.
 //!
-//! Nothing a verdict or a person can see changes. Chunks that stay are shared with the old state, and at most a quarter of
+//! Nothing a verdict or a person can see changes. Chunks that stay are shared with the old state, and at most a sixteenth of
 //! the registry is written anew at a time, so memory stays near what it was.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -24,6 +24,8 @@ const SMALL_CHUNK_OCTETS: usize = 2 << 20;
 const SMALL_CHUNKS_MAX: usize = 48;
 /// Live octets of a hundred below which a chunk is written anew.
 const LIVE_PERCENT_MIN: usize = 70;
+/// Of all octets, one in so many is written anew at a time: the new look-up table needs memory beside the old one as well.
+const REWRITTEN_SHARE: usize = 16;
 /// Octets of rows packed at a time.
 const RUN_OCTETS: usize = 256 << 10;
 
@@ -42,7 +44,8 @@ impl State {
     pub fn is_untidy(&self) -> bool {
         let overlay = self.table.overlay.len();
         let small = self.small_chunks().len();
-        overlay > OVERLAY_ROWS_MIN.max(self.table.len() / OVERLAY_SHARE) || small > SMALL_CHUNKS_MAX
+        let is_worn = overlay > OVERLAY_ROWS_MIN.max(self.table.len() / OVERLAY_SHARE) || small > SMALL_CHUNKS_MAX;
+        is_worn || self.table.arena.is_moved_out()
     }
 
     /// Tidies. A function of the state, which stays as it is.
@@ -55,25 +58,26 @@ impl State {
         let names = self.events.names.iter().map(|name| NameRef::from_canonical_wire(name));
         moving.events(&names.filter_map(|name| self.table.find(name)).collect::<Vec<_>>())?;
         let Moving { worn, builder, moved, .. } = moving;
-        let arena = builder.finish().without(&worn);
+        let arena = builder.finish().without(&worn).brought_back();
         let now = |position: u32| moved.get(&position).copied().unwrap_or(position);
 
-        let rows: usize = self.table.len();
+        let rows: usize = files.values().map(|file| file.rows()).sum();
         let blocks = files.values().filter_map(|file| table_blocks(file)).flatten();
+        let octets = blocks.clone().map(|block| (block.end - block.begin) as usize).sum();
         let positions = blocks.flat_map(|block| arena.span(block.begin, block.end));
         // Of names with several rows the first stands until the one that counts is named below.
-        let mut base = Recount::index(&arena, self.table.key, rows + self.rows_of.len(), positions, |_, _| {});
+        let mut base = Recount::index(&arena, self.table.key, (rows, octets), positions, |_, _| {});
         for name in self.rows_of.keys() {
             let name = NameRef::from_canonical_wire(name);
             if let Some(position) = self.table.find(name) {
                 base.lead(&arena, name, now(position));
             }
         }
-        let (slots, tally) = base.finish();
+        let (base, tally) = base.finish();
         let rows_of =
             self.rows_of.iter().map(|(name, rows)| (name.clone(), rows.iter().map(|&row| now(row)).collect()));
         let rows_of = rows_of.collect();
-        let (base, overlay) = (Arc::new(slots), Arc::new(Slots::with_room(0)));
+        let (base, overlay) = (Arc::new(base), Arc::new(Slots::with_room(0)));
         Ok(Tidied { table: Table { base, overlay, arena, tally, ..self.table.clone() }, files, rows_of })
     }
 
@@ -90,7 +94,7 @@ impl State {
         chunks.filter(|(_, chunk)| is_small(chunk.octets())).map(|(number, _)| number).collect()
     }
 
-    /// Chunks to write anew, together at most a quarter of all octets, but at least one.
+    /// Chunks to write anew, together at most a share of all octets, but at least one.
     fn worn_chunks(&self) -> Vec<usize> {
         let chunks = self.table.arena.chunks();
         let mut live = vec![0; chunks.len()];
@@ -109,7 +113,7 @@ impl State {
             .collect();
         candidates.sort_by_key(|&number| share(number));
         let total: usize = chunks.iter().map(|chunk| chunk.octets()).sum();
-        let mut budget = total / 4;
+        let mut budget = total / REWRITTEN_SHARE;
         let mut res = Vec::new();
         for number in candidates {
             let octets = chunks[number].octets() * share(number).max(1) / 100;

@@ -8,11 +8,12 @@ use std::time::SystemTime;
 use super::Filing;
 use super::arena::{Arena, ArenaBuilder, ArenaFull, Places, Rows};
 use super::dictionary::Remembered;
-use super::diff::{Change, Diff, Standing, compare_rows};
+use super::diff::Diff;
 use super::event::{Applying, EventRows, apply_events, subject_of};
 use super::files::{Content, FileState, KnownBlock};
 use super::index::Slots;
 use super::merge::choose;
+use super::moves::{Comparison, Moves};
 use super::record::main_number_hash;
 use super::state::{Events, NameBox, NewEvents, Plan, State};
 use super::table::{Recount, Table};
@@ -28,6 +29,8 @@ pub(super) struct Work<'a> {
     free: Vec<u32>,
     /// The new look-up table; `None` while the old one with a new overlay does.
     base: Option<Recount>,
+    /// Blocks whose rows came and went, where the look-up table is new.
+    moves: Moves,
     rows_of: HashMap<NameBox, Option<Vec<u32>>>,
     contested: HashMap<NameBox, bool>,
     /// Names that may differ, with the table row that counts now.
@@ -46,6 +49,7 @@ impl<'a> Work<'a> {
             places,
             free,
             base: None,
+            moves: Moves::default(),
             rows_of: HashMap::new(),
             contested: HashMap::new(),
             touched: HashMap::new(),
@@ -76,11 +80,13 @@ impl<'a> Work<'a> {
             Content::Changes(_) => None,
         });
         let spans: Vec<(u32, u32)> = blocks.flatten().map(|block| (block.begin, block.end)).collect();
+        self.arena = self.arena.with_only(&spans);
         let rows: usize = files.values().map(|file| file.rows()).sum();
+        let octets = spans.iter().map(|&(begin, end)| (end - begin) as usize).sum();
         let mut several: HashMap<u32, Vec<u32>> = HashMap::new();
         let arena = &self.arena;
         let positions = spans.iter().flat_map(|&(begin, end)| arena.span(begin, end));
-        let mut base = Recount::index(arena, self.old.table.key, rows, positions, |before, at| {
+        let mut base = Recount::index(arena, self.old.table.key, (rows, octets), positions, |before, at| {
             several.entry(before).or_insert_with(|| vec![before]).push(at);
         });
         for (before, rows) in several {
@@ -89,18 +95,13 @@ impl<'a> Work<'a> {
             base.redirect(&self.arena, name, before, rows[choice.at]);
             let name: NameBox = name.wire().into();
             self.contested.insert(name.clone(), choice.is_contested);
+            // Another order of the same rows may have led elsewhere.
+            self.touched.insert(name.clone(), Some(rows[choice.at]));
             self.rows_of.insert(name, Some(rows));
         }
-        // Without an old state there is nothing to compare with, and every name is new.
-        if !self.old.table.is_empty() {
-            for block in added.iter().chain(removed) {
-                for position in self.arena.span(block.begin, block.end) {
-                    let name = self.arena.entry(position).name();
-                    self.touched.entry(name.wire().into()).or_insert_with(|| base.find(&self.arena, name));
-                }
-            }
-        }
         self.base = Some(base);
+        self.moves = Moves::new(added, removed);
+        (0..self.arena.chunks().len()).for_each(|number| self.arena.let_go(number));
     }
 
     /// Finds the table row that counts for every name that rows came or went of; where blocks changed their order, for
@@ -274,8 +275,8 @@ impl<'a> Work<'a> {
                 for (name, position) in targets {
                     base.lead(&self.arena, NameRef::from_canonical_wire(name), *position);
                 }
-                let (slots, tally) = base.finish();
-                (whole(Arc::new(slots), Arc::new(Slots::with_room(0)), tally), true)
+                let (base, tally) = base.finish();
+                (whole(Arc::new(base), Arc::new(Slots::with_room(0)), tally), true)
             }
             None => {
                 let overlay = old.overlaid(&self.arena, targets);
@@ -296,26 +297,15 @@ impl<'a> Work<'a> {
 
     fn difference(&self, table: &Table, today: Day) -> Diff {
         let old = &self.old.table;
+        // Without an old state there is nothing to compare with, and every name is new.
         if old.is_empty() {
             return Diff { added: table.len(), ..Diff::default() };
         }
-        let mut res = Diff::default();
+        let comparison = Comparison { old, new: table, today };
+        let mut res = self.moves.difference(&comparison, |name| self.touched.contains_key(name.wire()));
         for name in self.touched.keys() {
             let name = NameRef::from_canonical_wire(name);
-            let (before, now) = (old.find(name), table.find(name));
-            let standing =
-                |table: &Table, row: Option<u32>| row.map(|row| Standing::of(&table.arena.entry(row).facts(), today));
-            res.count_standing(standing(old, before), standing(table, now));
-            match (before, now) {
-                (None, None) => {}
-                (Some(_), None) => res.count(Change::Removed(name.to_name())),
-                (None, Some(_)) => res.count(Change::Added(name.to_name())),
-                (Some(before), Some(now)) => {
-                    if let Some(what) = compare_rows(old, before, table, now) {
-                        res.count(Change::Changed(name.to_name(), what));
-                    }
-                }
-            }
+            comparison.count(&mut res, name, old.find(name), table.find(name));
         }
         res.sort();
         res

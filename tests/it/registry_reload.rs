@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use icpgate::model::Day;
+use icpgate::registry::diff::{Diff, diff_on};
 use icpgate::registry::{Loaded, ReloadOutcome, Settings, Shrink, Store, load_paths};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -169,11 +170,14 @@ proptest! {
     fn an_incremental_reload_says_what_a_full_load_says(
         tables in [proptest::collection::vec(line(), 0..120), proptest::collection::vec(line(), 0..30)],
         edits in proptest::collection::vec((edit(), any::<bool>(), 0..3u8), 1..14),
+        moves_out in any::<bool>(),
     ) {
         let dir = TempDir::new().expect("a directory");
         let mut files = Files { tables, events: Vec::new() };
         files.write(dir.path());
-        let store = Store::new(settings(dir.path()));
+        let settings = settings(dir.path());
+        let moved_out_from = if moves_out { 0 } else { usize::MAX };
+        let store = Store::new(Settings { moved_out_from, ..settings.clone() });
         store.reload(now(), Shrink::Accept);
         for (edit, by_stamp, tidies) in edits {
             files.apply(&edit);
@@ -183,7 +187,7 @@ proptest! {
             if tidies == 0 {
                 store.tidy_always().expect("a state to tidy");
             }
-            let full = load_paths(&settings(dir.path()), now()).expect("loads");
+            let full = load_paths(&settings, now()).expect("loads");
             let (incremental, full) = (shown(&store.loaded().expect("a state")), shown(&full));
             prop_assert_eq!(&incremental.0, &full.0, "rows after {:?}", edit);
             prop_assert_eq!(&incremental.1, &full.1, "look-ups after {:?}", edit);
@@ -191,4 +195,65 @@ proptest! {
             prop_assert_eq!(&incremental.3, &full.3, "figures after {:?}", edit);
         }
     }
+}
+
+/// A table of `rows` domains; `change` gives what stands behind domain `n`, or nothing to leave it out.
+fn write_large(dir: &Path, rows: usize, change: impl Fn(usize) -> Option<&'static str>) {
+    let lines = (0..rows).filter_map(|n| Some(format!("large{n}.cn,京ICP备2021{n:06}号-1,,{}\n", change(n)?)));
+    fs::write(dir.join("a.csv"), format!("domain,site_no,subject_no,access,site_name\n{}", lines.collect::<String>()))
+        .expect("writes");
+}
+
+#[test]
+fn a_whole_table_replaced_says_what_a_full_load_says() {
+    const ROWS: usize = 9000;
+    let dir = TempDir::new().expect("a directory");
+    let rest = "large7.cn,京ICP备2021000007号-1,,other,behind the others\nlarge8.cn,京ICP备2021000008号-1,,self,kept\n";
+    fs::write(dir.path().join("b.csv"), format!("domain,site_no,subject_no,access,site_name\n{rest}")).expect("writes");
+    write_large(dir.path(), ROWS, |_| Some("self,old"));
+    let settings = settings(dir.path());
+    let store = Store::new(Settings { moved_out_from: 0, ..settings.clone() });
+    assert!(matches!(store.reload(now(), Shrink::Accept), ReloadOutcome::Published(..)));
+    let rounds: [fn(usize) -> Option<&'static str>; 4] = [
+        |n| (n % 10 != 0).then_some(if n % 2 == 0 { "self,new" } else { "other,new" }),
+        |n| (n % 3 != 0).then_some("self,third"),
+        |_| Some("self,old"),
+        |n| Some(if n < ROWS / 2 { "self,old" } else { "other,half" }),
+    ];
+    for round in rounds {
+        let before = store.loaded().expect("a state");
+        write_large(dir.path(), ROWS, round);
+        let ReloadOutcome::Published(snapshot, found) = store.reload(now(), Shrink::Accept) else {
+            panic!("it is published")
+        };
+        let full = load_paths(&settings, now()).expect("loads");
+        assert_eq!(shown(&store.loaded().expect("a state")), shown(&full));
+        let expected = diff_on(&before.snapshot, &full.snapshot, Day::at(now()));
+        let figures = |diff: &Diff| {
+            let Diff { changes, added, changed, removed, blocked, lost, released } = diff;
+            let changes: Vec<String> = changes.iter().map(|change| format!("{change:?}")).collect();
+            (changes, [*added, *changed, *removed, *blocked, *lost, *released])
+        };
+        assert_eq!(figures(&found), figures(&expected));
+        assert!(store.is_untidy(), "some rows are in a file");
+        let tidied = store.tidy().expect("something to tidy");
+        assert!(tidied.generation() > snapshot.generation() && !store.is_untidy());
+        assert_eq!(shown(&store.loaded().expect("a state")), shown(&full));
+    }
+}
+
+#[test]
+fn a_replacement_that_is_refused_leaves_every_row_readable() {
+    let dir = TempDir::new().expect("a directory");
+    write_large(dir.path(), 9000, |_| Some("self,old"));
+    let settings = Settings { max_shrink_percent: 10, ..settings(dir.path()) };
+    let store = Store::new(Settings { moved_out_from: 0, ..settings.clone() });
+    assert!(matches!(store.reload(now(), Shrink::Refuse), ReloadOutcome::Published(..)));
+    let good = shown(&store.loaded().expect("a state"));
+    write_large(dir.path(), 9000, |n| (n % 2 == 0).then_some("self,new"));
+    assert!(matches!(store.reload(now(), Shrink::Refuse), ReloadOutcome::Refused(_)));
+    assert_eq!(shown(&store.loaded().expect("a state")), good);
+    store.tidy().expect("rows to bring back into memory");
+    assert_eq!(shown(&store.loaded().expect("a state")), good);
+    assert!(!store.is_untidy());
 }

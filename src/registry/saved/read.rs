@@ -14,6 +14,7 @@ use super::{
 use crate::model::DomainName;
 use crate::registry::arena::{Arena, CHUNK_OCTETS_MAX, Chunk, Places, split};
 use crate::registry::block::Findings;
+use crate::registry::buckets::Buckets;
 use crate::registry::code::Codes;
 use crate::registry::dictionary::{Dictionary, TEXTS_MAX};
 use crate::registry::entry::{Entry, is_sound};
@@ -65,12 +66,12 @@ pub fn read(path: &Path, circumstances: &Circumstances) -> Result<State, SavedEr
         chunks.push(Arc::new(Chunk::new(entries, cold, blocks)));
     }
     let arena = Arena::from_chunks(chunks);
-    let table = |octets| Slots::from_octets(octets).ok_or(SavedError::Damaged("a look-up table is none"));
-    let (base, overlay) = (table(take(Kind::Base, 0)?)?, table(take(Kind::Overlay, 0)?)?);
     let begins = entry_begins(&arena)?;
-    for positions in [base.positions(), overlay.positions()] {
-        check(positions, &begins)?;
-    }
+    let no_table = SavedError::Damaged("a look-up table is none");
+    let overlay = Slots::from_octets(take(Kind::Overlay, 0)?).ok_or(no_table)?;
+    check(overlay.positions(), &begins)?;
+    let no_table = SavedError::Damaged("a look-up table is none");
+    let base = Buckets::from_octets(take(Kind::Base, 0)?, |at| begins.contains(at)).ok_or(no_table)?;
     let mut state = State::default();
     let texts = take(Kind::Texts, 0)?;
     let mut codes = Codes::new(&texts);
@@ -281,7 +282,7 @@ fn read_files(octets: &[u8], begins: &Begins) -> Result<BTreeMap<PathBuf, Arc<Fi
 
 fn read_table(codes: &mut Codes<'_>, begins: &Begins) -> Result<TableFile, SavedError> {
     /// Octets of a block.
-    const BLOCK: usize = 32;
+    const BLOCK: usize = 36;
     let mut res = TableFile { header: codes.text().to_owned(), ..TableFile::default() };
     res.rows = bounded(codes.number(), u32::MAX as usize)?;
     let count = bounded(codes.number(), codes.rest().len() / BLOCK)?;
@@ -290,8 +291,9 @@ fn read_table(codes: &mut Codes<'_>, begins: &Begins) -> Result<TableFile, Saved
         let block = codes.take(BLOCK);
         let long = |at: usize| u64::from_le_bytes(block[at..at + 8].try_into().expect("eight octets"));
         let word = |at: usize| u32::from_le_bytes(block[at..at + 4].try_into().expect("four octets"));
-        let block =
-            KnownBlock { hash: [long(0), long(8)], number: word(16), lines: word(20), begin: word(24), end: word(28) };
+        let hash = [long(0), long(8)];
+        let [number, lines, rows, begin, end] = [16, 20, 24, 28, 32].map(word);
+        let block = KnownBlock { hash, number, lines, rows, begin, end };
         if !begins.hold(block.begin, block.end) {
             return Err(SavedError::Damaged("a block is nowhere"));
         }

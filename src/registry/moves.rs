@@ -1,0 +1,148 @@
+//! What differs after a look-up table was built anew: a walk over the blocks that came and went.
+//!
+//! A whole table replaced is millions of names; no set of them is made. Rows that went are read in the order in which they
+//! lie, each once, and so are rows that came; what is looked up by name is the look-up tables.
+
+use super::arena::split;
+use super::diff::{Change, Diff, Standing, compare_rows};
+use super::files::KnownBlock;
+use super::table::{BATCH, Table};
+use crate::model::{Day, NameRef};
+
+/// Two tables, and the day on which verdicts are compared.
+#[derive(Clone, Copy)]
+pub(super) struct Comparison<'a> {
+    pub old: &'a Table,
+    pub new: &'a Table,
+    pub today: Day,
+}
+
+impl Comparison<'_> {
+    /// Counts what happened to `name`, whose row was `before` and is `now`.
+    pub fn count(&self, diff: &mut Diff, name: NameRef<'_>, before: Option<u32>, now: Option<u32>) {
+        let standing =
+            |table: &Table, row: Option<u32>| row.map(|row| Standing::of(&table.arena.entry(row).facts(), self.today));
+        diff.count_standing(standing(self.old, before), standing(self.new, now));
+        match (before, now) {
+            (None, None) => {}
+            (Some(_), None) => diff.count(Change::Removed(name.to_name())),
+            (None, Some(_)) => diff.count(Change::Added(name.to_name())),
+            (Some(before), Some(now)) => {
+                if let Some(what) = compare_rows(self.old, before, self.new, now) {
+                    diff.count(Change::Changed(name.to_name(), what));
+                }
+            }
+        }
+    }
+}
+
+/// Spans of positions whose rows came and went, ascending.
+#[derive(Default)]
+pub(super) struct Moves {
+    came: Vec<(u32, u32)>,
+    went: Vec<(u32, u32)>,
+}
+
+impl Moves {
+    pub fn new(came: &[KnownBlock], went: &[KnownBlock]) -> Self {
+        let spans = |blocks: &[KnownBlock]| {
+            let mut res: Vec<(u32, u32)> = blocks.iter().map(|block| (block.begin, block.end)).collect();
+            res.sort_unstable();
+            res
+        };
+        Self { came: spans(came), went: spans(went) }
+    }
+
+    /// What differs in names of which rows came or went, except those that `is_elsewhere` says are counted elsewhere.
+    pub fn difference(&self, comparison: &Comparison<'_>, is_elsewhere: impl Fn(NameRef<'_>) -> bool + Sync) -> Diff {
+        let Comparison { old, new, .. } = *comparison;
+        // Rows that counted and went: their names are gone, or another row counts now.
+        let mut res = on_all_cores(
+            &self.went,
+            |diff, span| {
+                each(old, new, span, |name, before, now, position| {
+                    if before == Some(position) && !is_elsewhere(name) {
+                        comparison.count(diff, name, before, now);
+                    }
+                });
+            },
+            |number| old.arena.let_go(number),
+        );
+        // Rows that came and count: of a new name, or in place of a row that stayed.
+        res.merge(on_all_cores(
+            &self.came,
+            |diff, span| {
+                each(new, old, span, |name, now, before, position| {
+                    let is_counted = before.is_some_and(|before| self.has_gone(before));
+                    if now == Some(position) && !is_counted && !is_elsewhere(name) {
+                        comparison.count(diff, name, before, now);
+                    }
+                });
+            },
+            |_| {},
+        ));
+        res
+    }
+
+    fn has_gone(&self, position: u32) -> bool {
+        let after = self.went.partition_point(|&(begin, _)| begin <= position);
+        after.checked_sub(1).is_some_and(|i| position < self.went[i].1)
+    }
+}
+
+/// Calls `visit` with each row of a span of `own`: name, the rows that count for it in `own` and in `other`, its position.
+fn each(
+    own: &Table,
+    other: &Table,
+    &(begin, end): &(u32, u32),
+    mut visit: impl FnMut(NameRef<'_>, Option<u32>, Option<u32>, u32),
+) {
+    let mut positions = own.arena.span(begin, end);
+    let mut pending: Vec<(u64, u32)> = Vec::with_capacity(BATCH);
+    loop {
+        pending.clear();
+        pending.extend(positions.by_ref().take(BATCH).map(|at| (own.key.hash(own.arena.entry(at).name()), at)));
+        if pending.is_empty() {
+            return;
+        }
+        // Reading all the buckets first lets the memory fetch them side by side.
+        let touched = pending.iter().fold(0, |sum, &(hash, _)| sum ^ own.base.touch(hash) ^ other.base.touch(hash));
+        std::hint::black_box(touched);
+        for &(hash, at) in &pending {
+            let name = own.arena.entry(at).name();
+            let find = |table: &Table| table.find_hashed(hash, name).map(|found| found.position);
+            visit(name, find(own), find(other), at);
+        }
+    }
+}
+
+/// What `work` counts over all spans; each core takes spans that lie together, and says which chunks it is done with.
+fn on_all_cores(
+    spans: &[(u32, u32)],
+    work: impl Fn(&mut Diff, &(u32, u32)) + Sync,
+    done: impl Fn(usize) + Sync,
+) -> Diff {
+    /// Spans a core takes at least.
+    const SPANS_MIN: usize = 64;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let share = spans.len().div_ceil(cores).max(SPANS_MIN);
+    let run = |spans: &[(u32, u32)]| {
+        let mut res = Diff::default();
+        for spans in spans.chunk_by(|a, b| split(a.0).0 == split(b.0).0) {
+            spans.iter().for_each(|span| work(&mut res, span));
+            done(split(spans[0].0).0);
+        }
+        res
+    };
+    let mut res = Diff::default();
+    if spans.len() <= share {
+        return run(spans);
+    }
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = spans.chunks(share).map(|spans| scope.spawn(|| run(spans))).collect();
+        for worker in workers {
+            res.merge(worker.join().expect("counting does not panic"));
+        }
+    });
+    res
+}
