@@ -260,17 +260,29 @@ fn admin_error(error: admin::BindError) -> StartError {
 /// The signals the gate obeys.
 struct Signals {
     hangup: Signal,
-    interrupt: Signal,
-    terminate: Signal,
+    end: EndSignals,
 }
 
 impl Signals {
     fn listen() -> io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { hangup: signal(SignalKind::hangup())?, end: EndSignals { interrupt, terminate } })
+    }
+}
+
+/// The signals that end it.
+struct EndSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl EndSignals {
+    /// Returns when one of them comes; none is lost when the call is given up.
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 
@@ -286,11 +298,23 @@ pub enum RunError {
 }
 
 /// Runs the gate until a signal ends it: SIGHUP reloads everything and opens the journal anew, SIGTERM and SIGINT drain,
-/// a second of them stops at once.
+/// a second of them stops at once. One of them during the start ends it there: nothing is served yet.
+///
+/// A load that the end of the start cut off goes on on its thread; the caller's runtime must not wait for it.
 pub async fn run(config: Config) -> Result<(), RunError> {
     // Before the data are loaded: a SIGHUP that comes early must not end the process.
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
-    let running = start(config).await?;
+    // A task of its own, since steps of the start that block must not keep the signals waiting.
+    let mut starting = tokio::spawn(start(config));
+    let started = tokio::select! {
+        started = &mut starting => started,
+        () = signals.end.recv() => {
+            starting.abort();
+            tracing::info!("stopped before anything was served");
+            return Ok(());
+        }
+    };
+    let running = started.map_err(|_| PartFailed("the start"))??;
     let (reloader, drain) = (running.reloader.clone(), running.drain.clone());
     let mut ended = std::pin::pin!(running.wait());
     let mut asked_to_end = false;
@@ -298,11 +322,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         tokio::select! {
             ended = ended.as_mut() => return Ok(ended?),
             _ = signals.hangup.recv() => drop(tokio::spawn(reload_on_hangup(reloader.clone()))),
-            _ = signals.interrupt.recv() => {
-                drain.advance(if asked_to_end { Phase::Stopped } else { Phase::Draining });
-                asked_to_end = true;
-            }
-            _ = signals.terminate.recv() => {
+            () = signals.end.recv() => {
                 drain.advance(if asked_to_end { Phase::Stopped } else { Phase::Draining });
                 asked_to_end = true;
             }

@@ -1,5 +1,7 @@
 //! `icpgate serve`: the gate itself, and what `icpgate` does without a command.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 
 use super::{Common, Status, data};
@@ -13,7 +15,12 @@ Examples:
   icpgate serve --config /etc/icpgate/icpgate.toml --log-format json
   RUST_LOG=debug icpgate serve
 
-Signals: SIGHUP loads all files again, SIGTERM and SIGINT drain, a second one stops at once.";
+Signals: SIGHUP loads all files again, SIGTERM and SIGINT drain, a second one stops at once. During the
+start, SIGTERM and SIGINT end it there.";
+
+/// Time for what still runs on blocking threads at the end, such as a snapshot file half written: cutting it off costs no
+/// more than a leftover that the next writer replaces.
+const LEFTOVERS_MAX: Duration = Duration::from_millis(500);
 
 /// Runs until a signal or a drain ends it.
 pub fn run(common: &Common) -> anyhow::Result<Status> {
@@ -34,7 +41,10 @@ pub fn run(common: &Common) -> anyhow::Result<Status> {
         }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    match runtime.block_on(app::run(loaded.config)) {
+    let ended = runtime.block_on(app::run(loaded.config));
+    // A load that still runs is of no use any more; dropping the runtime would wait for it, however long it takes.
+    runtime.shutdown_timeout(LEFTOVERS_MAX);
+    match ended {
         Ok(()) => Ok(Status::Good),
         Err(RunError::Start(error)) if error.exit_status() == 3 => {
             eprintln!("icpgate: {error}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::edns::{ExtendedError, extended_errors};
+use super::edns::{ExtendedError, extended_errors, rcode_high};
 use super::svcb::{self, Service};
 use super::wire::{self, Record, Section, WireError, flag, rcode, rtype};
 use crate::model::DomainName;
@@ -24,6 +24,8 @@ pub struct Answer {
     pub records: Vec<Record>,
     /// Header flags.
     pub flags: u16,
+    /// The response code's upper bits, out of the OPT.
+    pub rcode_high: u8,
     /// Addresses in the answer section, hints included.
     pub addresses: Vec<IpAddr>,
     /// CNAME and DNAME targets in the answer section; never a service's target, which its owner may choose freely.
@@ -54,6 +56,7 @@ impl Answer {
         let message = message.slice(..end.min(message.len()));
         let mut res = Self {
             flags: wire::u16_at(&message, 2)?,
+            rcode_high: rcode_high(&records),
             addresses: Vec::new(),
             chain: Vec::new(),
             targets: Vec::new(),
@@ -81,9 +84,9 @@ impl Answer {
         Ok(res)
     }
 
-    /// The response code, without the OPT's upper bits.
+    /// The response code, the OPT's upper bits included.
     pub fn rcode(&self) -> u16 {
-        self.flags & flag::RCODE
+        u16::from(self.rcode_high) << 4 | self.flags & flag::RCODE
     }
 
     /// True when the answer section holds records of the type, or any for ANY.

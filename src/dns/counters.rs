@@ -89,8 +89,8 @@ impl Counters {
     }
 
     /// Counts a message sent, by the code in its header.
-    pub fn response(&self, message: &[u8]) {
-        let code = message.get(3).map_or(2, |octet| u16::from(octet & 0xf));
+    pub fn response(&self, message: &[u8], rcode_high: u8) {
+        let code = message.get(3).map_or(2, |octet| u16::from(rcode_high) << 4 | u16::from(octet & 0xf));
         let at = RCODES.iter().position(|&(known, _)| known == code).unwrap_or(RCODES.len());
         self.responses[at].increment();
     }

@@ -1,6 +1,6 @@
 //! OPT records and extended errors: reading the upstream's, writing ours. Sources: RFC 6891, RFC 8914.
 
-use super::wire::{self, WireError, rtype};
+use super::wire::{self, Record, Section, WireError, rtype};
 
 /// Option code of an extended error.
 const EDE: u16 = 15;
@@ -54,6 +54,12 @@ pub fn extended_errors(message: &[u8]) -> Result<Vec<ExtendedError>, WireError> 
         }
     }
     Ok(res)
+}
+
+/// The upper eight bits of the response code, which the OPT holds (RFC 6891 section 6.1.3).
+pub fn rcode_high(records: &[Record]) -> u8 {
+    let opt = records.iter().find(|record| record.rtype == rtype::OPT && record.section == Section::Additional);
+    opt.map_or(0, |opt| opt.ttl.to_be_bytes()[0])
 }
 
 /// Appends an OPT to a finished message and counts it. `rcode_high` are the upper eight bits of the response code.

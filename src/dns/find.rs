@@ -103,7 +103,7 @@ fn open_alias(question: &Question, answer: &Answer) -> Option<DomainName> {
 /// An alias's answer with the answer of its target behind it.
 fn join(question: &Question, alias: &Answer, target: &Answer) -> Option<Answer> {
     let octets = question_octets(question.name.as_ref(), question.qtype, question.qclass);
-    let flags = (alias.flags & !flag::RCODE & !flag::AD) | target.rcode();
+    let flags = (alias.flags & !flag::RCODE & !flag::AD) | (target.flags & flag::RCODE);
     let mut writer = Writer::new(0, flags, &octets);
     let in_answer = |record: &&Record| record.section == Section::Answer;
     for record in alias.records.iter().filter(in_answer) {
@@ -112,5 +112,6 @@ fn join(question: &Question, alias: &Answer, target: &Answer) -> Option<Answer> 
     for record in target.records.iter().filter(|record| record.section != Section::Additional) {
         writer.copy(&target.message, record).ok()?;
     }
-    Answer::read(Bytes::from(writer.finish())).ok()
+    let joined = Answer::read(Bytes::from(writer.finish())).ok()?;
+    Some(Answer { rcode_high: target.rcode_high, ..joined })
 }

@@ -251,6 +251,7 @@ impl Gate {
                     via: Via::Dns,
                     client: client.addr,
                     name: Some(query.question.name.clone()),
+                    received: None,
                     verdict,
                     enforced: judged.enforced,
                     view: view.clone(),
@@ -280,7 +281,7 @@ impl Gate {
                 0
             }
         };
-        self.answered(deliver(&finished, &self.delivery(query, client, age_seconds, &errors)))
+        self.answered(&finished, &self.delivery(query, client, age_seconds, &errors))
     }
 
     /// An answer out of the cache is nobody's authoritative one.
@@ -302,8 +303,10 @@ impl Gate {
         Delivery { query, transport: client.transport, udp_octets_max, age_seconds, errors }
     }
 
-    fn answered(&self, message: Vec<u8>) -> Taken {
-        self.counters.response(&message);
+    fn answered(&self, finished: &rewrite::Finished, delivery: &Delivery<'_>) -> Taken {
+        let message = deliver(finished, delivery);
+        let rcode_high = if delivery.query.edns.is_some() { finished.rcode_high } else { 0 };
+        self.counters.response(&message, rcode_high);
         Taken::Answered(message)
     }
 
@@ -315,13 +318,16 @@ impl Gate {
     fn error(&self, query: &Query, client: Client, code: u16, error: Option<(u16, &str)>) -> Taken {
         let errors: Vec<ExtendedError> = error.map(|(code, text)| ExtendedError::new(code, text)).into_iter().collect();
         let finished = rewrite::empty(&query.question, self.own_flags(), code);
-        self.answered(deliver(&finished, &self.delivery(query, client, 0, &errors)))
+        self.answered(&finished, &self.delivery(query, client, 0, &errors))
     }
 
     fn undecodable(&self, packet: &[u8], error: DecodeError) -> Taken {
         self.counters.undecodable(error);
         match refuse(packet, error, self.settings.edns_udp_bytes_max) {
-            Some(message) => self.answered(message),
+            Some(message) => {
+                self.counters.response(&message, u8::from(error == DecodeError::BadVersion));
+                Taken::Answered(message)
+            }
             None => {
                 self.counters.dropped.increment();
                 Taken::Dropped
@@ -333,7 +339,7 @@ impl Gate {
         match special {
             SpecialUse::Loopback => {
                 let finished = rewrite::loopback(&query.question, self.own_flags());
-                self.answered(deliver(&finished, &self.delivery(query, client, 0, &[])))
+                self.answered(&finished, &self.delivery(query, client, 0, &[]))
             }
             SpecialUse::NoSuchName => self.error(query, client, rcode::NXDOMAIN, None),
         }

@@ -25,6 +25,7 @@ use super::settings::Settings;
 use super::upstream::Upstreams;
 use super::zones::Zones;
 use crate::drain::{DrainWatch, Phase};
+use crate::model::one_client;
 use crate::policy::{SharedView, Sink};
 
 /// Greatest query over UDP; a query with every option in use is a few hundred octets.
@@ -234,6 +235,7 @@ impl Limits {
 
     /// A place for one more connection of a client, unless it has too many.
     fn enter(self: &Arc<Self>, client: IpAddr) -> Option<ClientPlace> {
+        let client = one_client(client);
         let mut count = self.by_client.entry(client).or_insert(0);
         if *count >= self.per_client_max {
             return None;
@@ -355,5 +357,23 @@ async fn write_answers(mut writer: OwnedWriteHalf, mut answers: mpsc::Receiver<V
         if !matches!(timeout(idle, writer.write_all(&framed)).await, Ok(Ok(()))) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_64_are_one_client() {
+        let limits = Arc::new(Limits::new(&Settings { tcp_connections_per_client_max: 1, ..Settings::new() }));
+        let enter = |addr: &str| limits.enter(addr.parse().expect("an address"));
+        let first = enter("2001:db8::1");
+        assert!(first.is_some());
+        assert!(enter("2001:db8::2").is_none());
+        assert!(enter("2001:db8:0:1::1").is_some());
+        assert!(enter("192.0.2.1").is_some());
+        drop(first);
+        assert!(enter("2001:db8::2").is_some());
     }
 }

@@ -19,6 +19,15 @@ pub struct Finished {
     pub ttl_offsets: Vec<u16>,
     /// No TTL above this leaves the gate.
     pub ttl_max: u32,
+    /// The response code's upper bits, for the OPT.
+    pub rcode_high: u8,
+}
+
+impl Finished {
+    /// An answer of our own making, which does not age.
+    pub fn own(octets: Vec<u8>) -> Self {
+        Self { octets, ttl_offsets: Vec::new(), ttl_max: u32::MAX, rcode_high: 0 }
+    }
 }
 
 /// What may stay of an answer.
@@ -76,7 +85,7 @@ pub fn pass(answer: &Answer, question: &Question, keep: &Keep<'_>, ttl_max: u32)
     }
     let octets = writer.finish();
     let ttl_offsets = ttl_offsets(&octets)?;
-    Ok(Finished { octets, ttl_offsets, ttl_max })
+    Ok(Finished { octets, ttl_offsets, ttl_max, rcode_high: answer.rcode_high })
 }
 
 /// The addresses a record shows: its own, or those in hints.
@@ -122,7 +131,7 @@ fn cut_last(answer: &Answer, flags: u16, ttl_max: u32, cut: bool) -> Finished {
     }
     octets[2..4].copy_from_slice(&flags.to_be_bytes());
     let ttl_offsets = kept.iter().filter_map(|record| u16::try_from(record.ttl_at).ok()).collect();
-    Finished { octets, ttl_offsets, ttl_max }
+    Finished { octets, ttl_offsets, ttl_max, rcode_high: answer.rcode_high }
 }
 
 fn ttl_offsets(message: &[u8]) -> Result<Vec<u16>, WireError> {
@@ -144,7 +153,7 @@ pub fn respell(finished: &Finished, query: &Query) -> Result<Finished, WireError
     }
     let octets = writer.finish();
     let ttl_offsets = if finished.ttl_offsets.is_empty() { Vec::new() } else { ttl_offsets(&octets)? };
-    Ok(Finished { octets, ttl_offsets, ttl_max: finished.ttl_max })
+    Ok(Finished { octets, ttl_offsets, ..*finished })
 }
 
 /// The answer a blocked name gets; `None` means none at all.
@@ -178,7 +187,7 @@ pub fn block(question: &Question, block: &Block, flags: u16) -> Option<Finished>
     if !has_answer && block.action != BlockAction::Refused {
         writer.record(Section::Authority, name, rtype::SOA, 1, block.ttl_seconds, &soa_data(name, block.ttl_seconds));
     }
-    Some(Finished { octets: writer.finish(), ttl_offsets: Vec::new(), ttl_max: u32::MAX })
+    Some(Finished::own(writer.finish()))
 }
 
 /// The least answer to ANY, whatever blocked names get (RFC 8482 section 4.2).
@@ -187,7 +196,7 @@ pub fn minimal(question: &Question, block: &Block, flags: u16) -> Finished {
     let flags = flag::QR | (flags & (flag::RD | flag::RA | flag::CD));
     let mut writer = Writer::new(0, flags, &octets);
     writer.record(Section::Answer, question.name.wire(), rtype::HINFO, 1, block.ttl_seconds, b"\x07RFC8482\x00");
-    Finished { octets: writer.finish(), ttl_offsets: Vec::new(), ttl_max: u32::MAX }
+    Finished::own(writer.finish())
 }
 
 /// An SOA that lets resolvers keep the negative answer as long as the block's TTL (RFC 2308 section 3).
@@ -204,7 +213,7 @@ fn soa_data(name: &[u8], ttl: u32) -> Vec<u8> {
 pub fn empty(question: &Question, flags: u16, code: u16) -> Finished {
     let octets = super::wire::question_octets(question.name.as_ref(), question.qtype, question.qclass);
     let flags = flag::QR | (flags & !flag::RCODE) | code;
-    Finished { octets: Writer::new(0, flags, &octets).finish(), ttl_offsets: Vec::new(), ttl_max: u32::MAX }
+    Finished::own(Writer::new(0, flags, &octets).finish())
 }
 
 /// Loopback addresses for `localhost` and below (RFC 6761 section 6.3).
@@ -220,5 +229,5 @@ pub fn loopback(question: &Question, flags: u16) -> Finished {
         }
         _ => {}
     }
-    Finished { octets: writer.finish(), ttl_offsets: Vec::new(), ttl_max: u32::MAX }
+    Finished::own(writer.finish())
 }

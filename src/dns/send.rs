@@ -45,10 +45,16 @@ pub struct Delivery<'a> {
 /// Writes the client's message.
 pub fn deliver(finished: &Finished, delivery: &Delivery<'_>) -> Vec<u8> {
     let query = delivery.query;
+    if finished.rcode_high != 0 && query.edns.is_none() {
+        // Four bits cannot say it, and would say something else (RFC 6891 section 6.1.3).
+        let flags = u16::from_be_bytes([finished.octets[2], finished.octets[3]]) & !flag::RCODE & !flag::AA;
+        let octets = Writer::new(0, flags | rcode::SERVFAIL, &query.question_octets).finish();
+        return deliver_spelled(&Finished::own(octets), delivery);
+    }
     if !is_spelled_alike(&finished.octets, query) {
         let respelled = rewrite::respell(finished, query).unwrap_or_else(|_| {
             let octets = Writer::new(0, flag::RA | rcode::SERVFAIL, &query.question_octets).finish();
-            Finished { octets, ttl_offsets: Vec::new(), ttl_max: u32::MAX }
+            Finished::own(octets)
         });
         return deliver_spelled(&respelled, delivery);
     }
@@ -87,10 +93,16 @@ fn deliver_spelled(finished: &Finished, delivery: &Delivery<'_>) -> Vec<u8> {
     }
     res[2..4].copy_from_slice(&flags.to_be_bytes());
     let errors = if query.edns.is_some() { delivery.errors } else { &[] };
-    finish(res, query, delivery, errors)
+    finish(res, query, delivery, (finished.rcode_high, errors))
 }
 
-fn finish(mut res: Vec<u8>, query: &Query, delivery: &Delivery<'_>, errors: &[ExtendedError]) -> Vec<u8> {
+/// Adds the OPT with the response code's upper bits and the extended errors, as far as the client's size allows.
+fn finish(
+    mut res: Vec<u8>,
+    query: &Query,
+    delivery: &Delivery<'_>,
+    (rcode_high, errors): (u8, &[ExtendedError]),
+) -> Vec<u8> {
     let limit = match (delivery.transport, query.edns) {
         (Transport::Tcp, _) => MESSAGE_OCTETS_MAX,
         // "512 bytes" without OPT (RFC 1035 section 4.2.1).
@@ -99,7 +111,7 @@ fn finish(mut res: Vec<u8>, query: &Query, delivery: &Delivery<'_>, errors: &[Ex
     };
     let without_opt = res.len();
     if let Some(edns) = query.edns {
-        edns::append_opt(&mut res, delivery.udp_octets_max, edns.dnssec_ok, 0, errors);
+        edns::append_opt(&mut res, delivery.udp_octets_max, edns.dnssec_ok, rcode_high, errors);
     }
     if res.len() <= limit {
         return res;
@@ -109,17 +121,17 @@ fn finish(mut res: Vec<u8>, query: &Query, delivery: &Delivery<'_>, errors: &[Ex
         res.truncate(without_opt);
         let count = wire::u16_at(&res, 10).unwrap_or(1).saturating_sub(1);
         res[10..12].copy_from_slice(&count.to_be_bytes());
-        return finish(res, query, delivery, &[]);
+        return finish(res, query, delivery, (rcode_high, &[]));
     }
-    truncated(&res, query, delivery)
+    truncated(&res, query, delivery, rcode_high)
 }
 
 /// The question alone with TC: the client asks again over TCP (RFC 7766 section 5).
-fn truncated(whole: &[u8], query: &Query, delivery: &Delivery<'_>) -> Vec<u8> {
+fn truncated(whole: &[u8], query: &Query, delivery: &Delivery<'_>, rcode_high: u8) -> Vec<u8> {
     let flags = u16::from_be_bytes([whole[2], whole[3]]) | flag::TC;
     let mut res = Writer::new(query.id, flags, &query.question_octets).finish();
     if let Some(edns) = query.edns {
-        edns::append_opt(&mut res, delivery.udp_octets_max, edns.dnssec_ok, 0, &[]);
+        edns::append_opt(&mut res, delivery.udp_octets_max, edns.dnssec_ok, rcode_high, &[]);
     }
     res
 }

@@ -213,7 +213,8 @@ impl<'a> Connection<'a> {
         }
         let reached = self.local.ip().to_canonical();
         let plain_path = is_plain.then(|| head.path(octets));
-        match self.gate.decide(&Asked { host, client, reached, plain_path }) {
+        let shown = head.host.map_or("", |host| head.host_text.of(host.of(octets)));
+        match self.gate.decide(&Asked { host, shown, client, reached, plain_path }) {
             Decision::Pass => self.pass(None).await,
             Decision::CarveOut => self.pass(Some(ACME_ANSWER_OCTETS_MAX)).await,
             Decision::Block(blocked) => self.block(&blocked, client).await,

@@ -22,6 +22,7 @@ use super::page::{Fill, Notice, Pages, Rendered, is_web_url, time_text};
 use super::reply::{ReplyHead, Short};
 use super::settings::Settings;
 use crate::model::{Hop, Subject, Via};
+use crate::policy::sink::received_host;
 use crate::policy::{Action, Reason, SharedView, Sink, Stance, Verdict, VerdictRecord, View};
 
 /// Octets of rendered pages kept: a thousand decisions' pages.
@@ -36,6 +37,8 @@ const ACME_PREFIX: &[u8] = b"/.well-known/acme-challenge/";
 pub struct Asked<'a> {
     /// Whom for.
     pub host: &'a HostName,
+    /// The host as written, without its port.
+    pub shown: &'a str,
     /// Whose question it is.
     pub client: IpAddr,
     /// The address the client reached.
@@ -160,6 +163,7 @@ impl Gate {
                 via: Via::Http,
                 client: asked.client,
                 name: asked.host.name().cloned(),
+                received: matches!(asked.host, HostName::Invalid).then(|| received_host(asked.shown.as_bytes())),
                 verdict,
                 enforced,
                 view: Arc::clone(&view),
@@ -397,6 +401,7 @@ mod tests {
         let host = HostName::Invalid;
         let asked = |path| Asked {
             host: &host,
+            shown: "",
             client: IpAddr::from([127, 0, 0, 1]),
             reached: IpAddr::from([127, 0, 0, 1]),
             plain_path: path,

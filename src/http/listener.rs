@@ -21,6 +21,7 @@ use super::gate::Gate;
 use super::page::{PageError, Pages};
 use super::settings::Settings;
 use crate::drain::{DrainWatch, Phase};
+use crate::model::one_client;
 use crate::policy::{SharedView, Sink};
 
 /// Pause after a failed `accept`, so that a lack of descriptors is no busy loop.
@@ -123,6 +124,7 @@ impl Limits {
 
     /// Counts a client's connection in, unless it has too many.
     pub(super) fn enter(self: &Arc<Self>, client: IpAddr) -> Option<ClientPlace> {
+        let client = one_client(client);
         let mut count = self.by_client.entry(client).or_insert(0);
         if *count >= self.per_client_max {
             return None;
@@ -180,4 +182,25 @@ async fn accept(gate: Arc<Gate>, listener: TcpListener, limits: Arc<Limits>, mut
     // Who comes now is refused at once and goes elsewhere, instead of waiting for nobody.
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_64_are_one_client() {
+        let limits = Arc::new(Limits::new(&Settings {
+            connections_per_client_max: 1,
+            ..Settings::new(SocketAddr::from(([127, 0, 0, 1], 1)))
+        }));
+        let enter = |addr: &str| limits.enter(addr.parse().expect("an address"));
+        let first = enter("2001:db8::1");
+        assert!(first.is_some());
+        assert!(enter("2001:db8::2").is_none());
+        assert!(enter("2001:db8:0:1::1").is_some());
+        assert!(enter("192.0.2.1").is_some());
+        drop(first);
+        assert!(enter("2001:db8::2").is_some());
+    }
 }

@@ -5,6 +5,7 @@
 //! ends the connection, since nobody can tell the rest of the body from a next request (D-H14).
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,6 +22,10 @@ use super::timer::Timer;
 
 /// Interim answers (1xx) to one request; 100 and 103 come once or twice.
 const INTERIM_MAX: usize = 16;
+
+/// Octets of a body for which a client may be waited for as long as for silence (`http.stream-timeout-seconds`): some 100 a
+/// second by default. A body in drops holds a connection to the origin otherwise, for as long as it likes.
+const UPLOAD_OCTETS_MIN: usize = 30_000;
 
 /// What the answer to a request depends on, once the request's head is gone.
 #[derive(Clone, Copy, Debug)]
@@ -266,6 +271,7 @@ impl Upload<'_> {
         origin: &mut (impl AsyncWrite + Unpin),
     ) -> Result<(), RelayError> {
         let limit = self.gate.settings().stream_timeout;
+        let mut pace = Pace::default();
         loop {
             match self.timer.within(limit, origin.write_all(self.out)).await {
                 Err(_) => return Err(RelayError::Origin(OriginFailure::Slow)),
@@ -278,12 +284,30 @@ impl Upload<'_> {
             if let BodyReader::Length(left) = self.body {
                 self.input.widen(*left);
             }
-            match self.timer.within(limit, self.input.fill(client)).await {
+            let (begun, left) = (Instant::now(), limit.saturating_sub(pace.waited));
+            match self.timer.until(|| begun + left, self.input.fill(client)).await {
                 Err(_) | Ok(Err(_)) => return Err(RelayError::Client),
                 Ok(Ok(0)) => return Err(RelayError::Body(BodyError::Truncated)),
-                Ok(Ok(_)) => {}
+                Ok(Ok(count)) => pace.came(count, begun.elapsed()),
             }
             push_ready(self.body, self.is_chunked, self.input, self.out).map_err(RelayError::Body)?;
+        }
+    }
+}
+
+/// How fast a body comes: octets and the time waited for them, since the last [`UPLOAD_OCTETS_MIN`] were together.
+#[derive(Debug, Default)]
+struct Pace {
+    octets: usize,
+    waited: Duration,
+}
+
+impl Pace {
+    fn came(&mut self, octets: usize, waited: Duration) {
+        self.octets += octets;
+        self.waited += waited;
+        if self.octets >= UPLOAD_OCTETS_MIN {
+            *self = Self::default();
         }
     }
 }

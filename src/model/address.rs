@@ -34,6 +34,17 @@ impl Unwrapped {
     }
 }
 
+/// The address that stands for a client in limits: IPv4 as it is, IPv6 by its /64, all of which one client commands
+/// (RFC 4291 section 2.5.4). IPv4 clients behind the well-known NAT64 prefix are as many as their addresses.
+pub fn one_client(addr: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = addr.to_canonical() else { return addr.to_canonical() };
+    let bits = u128::from(v6);
+    match bits >> 32 {
+        0x0064_ff9b_0000_0000_0000_0000 => IpAddr::V4(Ipv4Addr::from((bits & 0xffff_ffff) as u32)),
+        _ => IpAddr::V6(Ipv6Addr::from(bits >> 64 << 64)),
+    }
+}
+
 /// Finds the IPv4 addresses embedded in `addr`.
 ///
 /// Mapped (RFC 4291 section 2.5.5.2), compatible (2.5.5.1), NAT64 well-known and local (RFC 6052, RFC 8215) and the
@@ -153,6 +164,20 @@ mod tests {
 
     fn embedded(addr: &str) -> Vec<String> {
         unwrap(addr.parse().expect("address"), &[]).iter().map(|a| a.to_string()).collect()
+    }
+
+    #[test]
+    fn one_client_is_an_ipv4_address_or_an_ipv6_64() {
+        for (addr, expected) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("64:ff9b::192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:2::", "2001:db8:1:2::"),
+            ("::1", "::"),
+        ] {
+            assert_eq!(one_client(addr.parse().expect("address")).to_string(), expected, "{addr}");
+        }
     }
 
     #[test]

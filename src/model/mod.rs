@@ -12,7 +12,7 @@ pub mod product;
 pub mod subject;
 pub mod suffix;
 
-pub use address::{parse_ip_literal, unwrap};
+pub use address::{one_client, parse_ip_literal, unwrap};
 pub use day::Day;
 pub use filing::{Facts, OriginSide, Status};
 pub use name::{DomainName, NameError, NameRef};

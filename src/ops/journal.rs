@@ -84,7 +84,7 @@ impl Line {
         let shown = match (name, address) {
             (Some(name), _) => name.to_string(),
             (None, Some(addr)) => addr.to_string(),
-            (None, None) => String::new(),
+            (None, None) => record.received.as_deref().unwrap_or_default().to_owned(),
         };
         let addresses = address.into_iter().collect();
         let report = VerdictReport::new(&record.view, shown, name, addresses, &record.verdict, record.enforced);

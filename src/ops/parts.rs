@@ -105,8 +105,12 @@ impl Part {
             }
             Err(reason) => {
                 self.refused.increment();
-                tracing::warn!(part = name, %reason, "reload refused, the last good state stays");
-                *lock(&self.health) = vec![reason.clone()];
+                let before = std::mem::replace(&mut *lock(&self.health), vec![reason.clone()]);
+                if before == [reason.as_str()] {
+                    tracing::debug!(part = name, %reason, "reload still refused");
+                } else {
+                    tracing::warn!(part = name, %reason, "reload refused, the last good state stays");
+                }
                 Err(format!("{name}: refused: {reason}"))
             }
         }

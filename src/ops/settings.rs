@@ -67,7 +67,7 @@ pub struct FaultSettings {
     pub on_missing_ranges: Missing,
     /// The registry is older than `registry_age_max`.
     pub on_old_registry: Outcome,
-    /// Age of the newest confirmed load; `None` means no limit.
+    /// Longest time since the files were last read and found good, changed or not; `None` means no limit.
     pub registry_age_max: Option<Duration>,
     /// The time of day moved against the monotonic clock by more than `clock_jump_max`.
     pub on_clock_jump: Outcome,

@@ -25,12 +25,34 @@ pub struct VerdictRecord {
     pub client: IpAddr,
     /// The name; `None` for an IP literal or an invalid host.
     pub name: Option<DomainName>,
+    /// An invalid host as it arrived, by [`received_host`]; `None` for all others.
+    pub received: Option<Box<str>>,
     /// The decision.
     pub verdict: Verdict,
     /// False in observe mode.
     pub enforced: bool,
     /// What it was reached with, so that the row and range can be shown. Holds the view alive until written.
     pub view: Arc<View>,
+}
+
+/// Octets of an invalid host that are kept: those of the longest name (RFC 1035 section 2.3.4).
+pub const RECEIVED_OCTETS_MAX: usize = 255;
+
+/// The text of an invalid host as a record keeps it: at most [`RECEIVED_OCTETS_MAX`] octets, "..." behind what was cut, and
+/// everything that is no visible ASCII as RFC 4343 section 2.1 shows it.
+pub fn received_host(text: &[u8]) -> Box<str> {
+    let mut res = String::with_capacity(text.len().min(RECEIVED_OCTETS_MAX));
+    for &octet in text.iter().take(RECEIVED_OCTETS_MAX) {
+        match octet {
+            b'\\' => res.push_str("\\\\"),
+            0x21..=0x7e => res.push(char::from(octet)),
+            _ => res.push_str(&format!("\\{octet:03}")),
+        }
+    }
+    if text.len() > RECEIVED_OCTETS_MAX {
+        res.push_str("...");
+    }
+    res.into_boxed_str()
 }
 
 /// Which verdicts somebody reads.
@@ -110,5 +132,19 @@ pub struct SinkGuest(Arc<AtomicUsize>);
 impl Drop for SinkGuest {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_received_host_is_escaped_and_bounded() {
+        assert_eq!(&*received_host(b"XN--A.cn"), "XN--A.cn");
+        assert_eq!(&*received_host("a b\\\r\né\u{7f}".as_bytes()), "a\\032b\\\\\\013\\010\\195\\169\\127");
+        assert_eq!(&*received_host(&[b'a'; RECEIVED_OCTETS_MAX]), "a".repeat(RECEIVED_OCTETS_MAX));
+        let cut = received_host(&[b'a'; RECEIVED_OCTETS_MAX + 1]);
+        assert_eq!(&*cut, "a".repeat(RECEIVED_OCTETS_MAX) + "...");
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::store::{ReloadOutcome, Store};
 use super::{Ranges, Shrink};
 use crate::drain::{DrainWatch, Phase};
-use crate::registry::reload::ReloadRequest;
+use crate::registry::reload::{Refusals, ReloadRequest};
 use crate::watch::Watch;
 
 /// Runs until the drain: reloads on change, poll and request, and calls `publish` with each new table.
@@ -19,6 +19,8 @@ pub async fn run(
     mut drain: DrainWatch,
 ) {
     let mut watch = Watch::new(&store.settings().paths(), store.settings().poll);
+    // Whoever started without said why.
+    let mut refusals = Refusals::said(store.health());
     loop {
         let mut request = None;
         tokio::select! {
@@ -30,7 +32,7 @@ pub async fn run(
             },
         }
         let shrink = request.as_ref().map(|request| request.shrink).unwrap_or_default();
-        let outcome = reload_once(store.clone(), shrink, &publish).await;
+        let outcome = reload_once(store.clone(), shrink, &publish, &mut refusals).await;
         if let Some(request) = request {
             // Whoever asked may have gone away.
             let _ = request.answer.send(outcome);
@@ -39,14 +41,19 @@ pub async fn run(
 }
 
 /// One reload on a blocking thread; the line tells what it did.
-async fn reload_once(store: Arc<Store>, shrink: Shrink, publish: &impl Fn(Arc<Ranges>)) -> Result<String, String> {
-    let was_refused = !store.health().is_empty();
+async fn reload_once(
+    store: Arc<Store>,
+    shrink: Shrink,
+    publish: &impl Fn(Arc<Ranges>),
+    refusals: &mut Refusals,
+) -> Result<String, String> {
     let loading = tokio::task::spawn_blocking(move || store.reload(SystemTime::now(), shrink));
     let Ok(outcome) = loading.await else { return Err("the load was cut off by an internal error".to_owned()) };
     match outcome {
         ReloadOutcome::Published(ranges, diff) => {
             let generation = ranges.generation();
             publish(ranges);
+            refusals.end();
             let count = |space: &super::Space| (space.v4.len() + space.v6.len()) as u64;
             let (added, changed, removed) = (count(&diff.added), count(&diff.changed), count(&diff.removed));
             tracing::info!(generation, added, changed, removed, "ranges published");
@@ -55,14 +62,16 @@ async fn reload_once(store: Arc<Store>, shrink: Shrink, publish: &impl Fn(Arc<Ra
             ))
         }
         ReloadOutcome::Refused(error) => {
-            // A poll repeats the refusal; the log says it once, health and metrics go on saying it.
-            if was_refused {
-                tracing::debug!(reason = %error, "ranges reload still refused");
-            } else {
+            if refusals.is_news(&error.reasons) {
                 tracing::warn!(reason = %error, "ranges reload refused, the last good state stays");
+            } else {
+                tracing::debug!(reason = %error, "ranges reload still refused");
             }
             Err(format!("ranges: refused: {error}"))
         }
-        ReloadOutcome::Unchanged => Ok("ranges: unchanged".to_owned()),
+        ReloadOutcome::Unchanged => {
+            refusals.end();
+            Ok("ranges: unchanged".to_owned())
+        }
     }
 }

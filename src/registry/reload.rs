@@ -32,6 +32,8 @@ pub async fn run(
     paths.extend(store.settings().suffix_list.clone());
     let mut watch = Watch::new(&paths, store.settings().poll);
     let mut publisher = Publisher { generation: generation(&store), publish };
+    // Whoever started without said why.
+    let mut refusals = Refusals::said(store.health());
     let mut tidying: Option<JoinHandle<()>> = Some(housekeeping(&store));
     // A state out of the snapshot file was compared by the stamps of files only: their contents are looked at now.
     let mut verify = store.is_unverified();
@@ -58,7 +60,7 @@ pub async fn run(
             },
         }
         let shrink = request.as_ref().map(|request| request.shrink);
-        let outcome = reload_once(&store, shrink, cause, &mut publisher).await;
+        let outcome = reload_once(&store, shrink, cause, &mut publisher, &mut refusals).await;
         if let Some(request) = request {
             // Whoever asked may have gone away.
             let _ = request.answer.send(outcome);
@@ -119,6 +121,33 @@ impl<P: Fn(Arc<Snapshot>)> Publisher<P> {
     }
 }
 
+/// What the log said of refusals last. A poll repeats a refusal; the log says it once, health and metrics go on saying it.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    said: Vec<String>,
+}
+
+impl Refusals {
+    /// With reasons that the log has already; none where all was well.
+    pub fn said(reasons: Vec<String>) -> Self {
+        Self { said: reasons }
+    }
+
+    /// True for reasons other than those said last; they are taken for said from here on.
+    pub fn is_news(&mut self, reasons: &[String]) -> bool {
+        let is_news = self.said != reasons;
+        if is_news {
+            self.said = reasons.to_vec();
+        }
+        is_news
+    }
+
+    /// A load took: the same reasons are news when they come again.
+    pub fn end(&mut self) {
+        self.said.clear();
+    }
+}
+
 fn generation(store: &Store) -> u64 {
     store.loaded().map_or(0, |loaded| loaded.snapshot.generation())
 }
@@ -128,8 +157,8 @@ async fn reload_once(
     shrink: Option<Shrink>,
     cause: Cause,
     publisher: &mut Publisher<impl Fn(Arc<Snapshot>)>,
+    refusals: &mut Refusals,
 ) -> Result<String, String> {
-    let was_refused = !store.health().is_empty();
     let loading = store.clone();
     let loading = tokio::task::spawn_blocking(move || match (shrink, cause) {
         // The stamps of files tell what an event was about; what no stamp tells the poll finds.
@@ -149,6 +178,7 @@ async fn reload_once(
         ReloadOutcome::Published(snapshot, Diff { added, changed, removed, .. }) => {
             let (generation, rows) = (snapshot.generation(), snapshot.len());
             publisher.publish_latest(store);
+            refusals.end();
             tracing::info!(generation, rows, added, changed, removed, "registry published");
             let rows = plural(rows, "row");
             Ok(format!(
@@ -156,14 +186,16 @@ async fn reload_once(
             ))
         }
         ReloadOutcome::Refused(error) => {
-            // A poll repeats the refusal; the log says it once, health and metrics go on saying it.
-            if was_refused {
-                tracing::debug!(reason = %error, "registry reload still refused");
-            } else {
+            if refusals.is_news(&error.reasons) {
                 tracing::warn!(reason = %error, "registry reload refused, the last good state stays");
+            } else {
+                tracing::debug!(reason = %error, "registry reload still refused");
             }
             Err(format!("registry: refused: {error}"))
         }
-        ReloadOutcome::Unchanged => Ok("registry: unchanged".to_owned()),
+        ReloadOutcome::Unchanged => {
+            refusals.end();
+            Ok("registry: unchanged".to_owned())
+        }
     }
 }

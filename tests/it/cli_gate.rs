@@ -162,6 +162,60 @@ fn sighup_reloads_and_sigterm_drains() {
 }
 
 #[test]
+fn sigterm_and_sigint_end_a_start_that_still_loads() {
+    /// A start that is ended does not wait for its load; the rest is room for a loaded machine.
+    const PROMPT: Duration = Duration::from_secs(5);
+    for name in ["TERM", "INT"] {
+        let site = Site::new("rows.csv", GOOD, DNS);
+        // Ranges that never end: a pipe nobody writes to.
+        let pipe = site.directory.path().join("tags.csv");
+        std::fs::remove_file(&pipe).expect("removes");
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+        let mut gate = Gate::start(&site);
+        let (sender, opened) = channel();
+        std::thread::spawn(move || sender.send(std::fs::OpenOptions::new().write(true).open(pipe)));
+        // It can be opened once the gate reads it.
+        let _writer = opened.recv_timeout(PATIENCE).expect("the gate reads the pipe").expect("opens");
+        gate.signal(name);
+        let deadline = Instant::now() + PROMPT;
+        while gate.is_running() {
+            assert!(Instant::now() < deadline, "SIG{name} is not obeyed while data are loaded");
+            std::thread::yield_now();
+        }
+        assert_eq!(gate.end(), 0);
+    }
+}
+
+#[test]
+fn each_refusal_is_logged_once_and_another_one_too() {
+    let site = Site::new("rows.csv", GOOD, &format!("{DNS}[admin]\nlisten = \"127.0.0.1:0\"\n"));
+    let gate = Gate::start(&site);
+    let admin = gate.addr("admin listens on ");
+    let path = |name: &str| site.directory.path().join(name);
+    // Whole at once: a file that is seen half-written is refused for another reason.
+    let write = |rows: &str| {
+        std::fs::write(path("rows.new"), rows).expect("writes");
+        std::fs::rename(path("rows.new"), path("rows.csv")).expect("renames");
+    };
+    let mut said = Vec::new();
+    let columns = ["first_odd", "second_odd"].map(|column| format!("domain,site_no,access,{column}\n"));
+    for rows in columns {
+        write(&rows);
+        for _ in 0..2 {
+            site.run(&["reload", "--admin", &admin]).expect(1, &["registry: refused"]);
+        }
+    }
+    write(GOOD);
+    site.run(&["reload", "--admin", &admin]).expect(0, &["registry: "]);
+    gate.signal("TERM");
+    while let Ok(line) = gate.lines.recv_timeout(PATIENCE) {
+        said.extend(line.contains("registry reload refused").then_some(line));
+    }
+    let [first, second] = &said[..] else { panic!("{said:?}") };
+    assert!(first.contains("first_odd") && second.contains("second_odd"), "{said:?}");
+}
+
+#[test]
 fn a_second_sigterm_does_not_wait_for_requests_in_work() {
     // An origin that takes the request and never answers.
     let origin = TcpListener::bind("127.0.0.1:0").expect("a port");

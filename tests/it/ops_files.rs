@@ -49,6 +49,19 @@ async fn journal_keeps_blocks_with_their_evidence() {
 }
 
 #[tokio::test]
+async fn journal_shows_an_invalid_host_as_it_arrived() {
+    let app = with_journal(JournalWhat::Blocks).await;
+    assert_eq!(app.browse("XN--A.Example:80").await.status, 451);
+    let lines = app
+        .until("a journal line", async |app| {
+            Some(journal_lines(app, "journal.jsonl")).filter(|lines| !lines.is_empty())
+        })
+        .await;
+    assert_eq!((&lines[0]["reason"], &lines[0]["name"]), (&"invalid_name".into(), &"XN--A.Example".into()));
+    assert_eq!(lines[0]["domain"], Value::Null);
+}
+
+#[tokio::test]
 async fn one_decision_has_one_id_on_every_plane() {
     let app = with_journal(JournalWhat::Blocks).await;
     let answer = app.ask(UNFILED, "A").await.reason();

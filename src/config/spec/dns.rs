@@ -64,7 +64,7 @@ pub struct DnsSpec {
     /// TCP connections at a time.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub tcp_connections_max: u64,
-    /// TCP connections of one client address.
+    /// TCP connections of one client: an IPv4 address or an IPv6 /64.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub tcp_connections_per_client_max: u64,
     /// Seconds after which an idle TCP connection is closed (RFC 7766 section 6.2.3).

@@ -41,7 +41,7 @@ pub struct HttpSpec {
     /// Seconds a kept connection may be idle.
     #[schemars(range(min = 1, max = 86_400))]
     pub idle_timeout_seconds: u64,
-    /// Seconds of silence in a body or an upgraded stream.
+    /// Seconds of silence in a body or an upgraded stream, and for each 30000 octets of a request body.
     #[schemars(range(min = 1, max = 86_400))]
     pub stream_timeout_seconds: u64,
     /// Seconds to connect to the origin.
@@ -53,7 +53,7 @@ pub struct HttpSpec {
     /// Connections at a time.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub connections_max: u64,
-    /// Connections of one client address.
+    /// Connections of one client: an IPv4 address or an IPv6 /64.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub connections_per_client_max: u64,
     /// Requests on one connection.

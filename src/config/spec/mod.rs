@@ -122,7 +122,8 @@ pub struct RegistrySpec {
     pub suffix_list: String,
     /// Compare the address reached with the row's `addresses`.
     pub bind_check: bool,
-    /// Age of the last confirmed load from which the registry counts as old (policy.on-old-registry); 0 for no limit.
+    /// Seconds since the files were last read and found good, changed or not, after which the registry counts as old
+    /// (policy.on-old-registry); 0 for no limit.
     #[schemars(range(min = 0, max = 315_360_000))]
     pub max_age_seconds: u64,
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use hickory_net::h2::HttpsClientStream;
 use hickory_net::proto::op::{DnsRequest, DnsRequestOptions, Message};
-use hickory_net::runtime::TokioRuntimeProvider;
 use hickory_net::tcp::TcpClientStream;
 use hickory_net::tls::tls_exchange;
 use hickory_net::udp::UdpClientStream;
@@ -22,6 +21,7 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
+use super::sockets::Sockets;
 use crate::dns::question::{self, Question};
 use crate::dns::settings::{UpstreamServer, UpstreamTransport};
 
@@ -45,7 +45,7 @@ pub enum ExchangeError {
 /// The TLS settings all servers share.
 pub type TlsSettings = Arc<ClientConfig>;
 
-type Connection = DnsExchange<TokioRuntimeProvider>;
+type Connection = DnsExchange<Sockets>;
 
 /// Public roots and, where given, the operator's own from a PEM file.
 pub fn tls_config(extra_roots: Option<&Path>) -> Result<TlsSettings, String> {
@@ -73,7 +73,7 @@ pub struct Link {
     timeout: Duration,
     udp_octets: u16,
     /// Drives the connections: what it started ends with its last clone, so it lives as long as the link.
-    provider: TokioRuntimeProvider,
+    provider: Sockets,
     /// The kept stream connection; TCP for servers asked over UDP.
     kept: Mutex<Option<Connection>>,
 }
@@ -88,7 +88,7 @@ impl Link {
             tls: tls.clone(),
             timeout,
             udp_octets,
-            provider: TokioRuntimeProvider::new(),
+            provider: Sockets::default(),
             kept: Mutex::new(None),
         }
     }

@@ -4,6 +4,7 @@
 
 mod exchange;
 mod server;
+mod sockets;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,6 +18,7 @@ use tokio::time::timeout_at;
 
 use self::server::Server;
 use super::Settings;
+use super::edns::rcode_high;
 use super::question::Question;
 use super::settings::{UpstreamGroup, UpstreamPolicy};
 use super::wire::{self, HEADER_OCTETS, flag, rcode};
@@ -175,8 +177,7 @@ impl Group {
             if !answers(&message, question) {
                 continue;
             }
-            let code = wire::u16_at(&message, 2).unwrap_or(rcode::SERVFAIL) & flag::RCODE;
-            if !matches!(code, rcode::SERVFAIL | rcode::REFUSED) {
+            if !is_failure(&message) {
                 return Ok(message);
             }
             failure.get_or_insert(message);
@@ -207,6 +208,13 @@ impl Group {
         res.sort_by_key(|server| !server.is_up());
         res
     }
+}
+
+/// True for codes that another server may well not have: SERVFAIL, REFUSED, and what the OPT extends, such as BADCOOKIE.
+fn is_failure(message: &[u8]) -> bool {
+    let code = wire::u16_at(message, 2).unwrap_or(rcode::SERVFAIL) & flag::RCODE;
+    let is_extended = || wire::records(message).is_ok_and(|records| rcode_high(&records) != 0);
+    matches!(code, rcode::SERVFAIL | rcode::REFUSED) || is_extended()
 }
 
 /// True when `message` is a response to exactly this question.

@@ -9,17 +9,20 @@ mod answer;
 mod data;
 mod page;
 mod routes;
+mod seats;
 mod stream;
 mod verdict;
 
 pub use stream::READERS_MAX;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
@@ -27,6 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use self::seats::{Seat, Seats, Watched, Work};
 use super::recent::Recent;
 use super::reloader::Reloader;
 use super::settings::AdminSettings;
@@ -37,7 +41,7 @@ use crate::policy::Sink;
 
 /// Connections at a time: scrapers, probes, a few people.
 const CONNECTIONS_MAX: usize = 256;
-/// Time for a whole request head, and the longest idle time of a kept connection.
+/// Time for a whole request head, however its octets come.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// Octets of a request head; a question with 64 addresses has under 4 KiB.
 const HEAD_OCTETS_MAX: usize = 16 << 10;
@@ -143,7 +147,7 @@ impl Listener {
         let mut end = desk.end.clone();
         let counters = desk.counters.clone();
         let routes = routes::router(desk);
-        let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let seats = Seats::new(CONNECTIONS_MAX);
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -157,15 +161,14 @@ impl Listener {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let Ok(permit) = free.clone().try_acquire_owned() else {
+            let Some(seat) = seats.take() else {
                 counters.connections_refused.increment();
                 continue;
             };
             let (routes, counters, end) = (routes.clone(), counters.clone(), end.clone());
             connections.spawn(async move {
-                let _permit = permit;
                 let _open = counters.connections.enter();
-                serve(stream, routes, end).await;
+                serve(stream, Arc::new(seat), routes, end).await;
             });
         }
         tokio::select! {
@@ -175,18 +178,33 @@ impl Listener {
     }
 }
 
-async fn serve(stream: TcpStream, routes: axum::Router, mut end: DrainWatch) {
+async fn serve(stream: TcpStream, seat: Arc<Seat>, routes: axum::Router, mut end: DrainWatch) {
     // Small answers leave at once.
     let _ = stream.set_nodelay(true);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_OCTETS_MAX);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    let mut connection = std::pin::pin!(connection);
+    let routes = TowerToHyperService::new(routes);
+    let (answerer, watched) = (seat.clone(), Watched { stream, seat: seat.clone() });
+    let service = service_fn(move |request| {
+        let (seat, answering) = (answerer.clone(), routes.call(request));
+        async move {
+            seat.set(Work::Answering);
+            let response = answering.await?;
+            let is_stream = response.headers().get("content-type").is_some_and(|value| value == "text/event-stream");
+            seat.set(if is_stream { Work::Streaming } else { Work::Idle });
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(watched), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
+        () = seat.over() => Ok(()),
         () = end.reached(Phase::Draining) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                served = connection => served,
+                () = seat.over() => Ok(()),
+            }
         }
     };
     if let Err(error) = served {

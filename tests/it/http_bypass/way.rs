@@ -127,6 +127,30 @@ async fn an_origin_that_reads_nothing_ends_the_request() {
 }
 
 #[tokio::test]
+async fn a_body_in_drops_ends_the_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    let gate = HttpGate::with(fixture::view(Rules::default()), |settings| {
+        settings.origin = icpgate::http::settings::Origin::Fixed(addr);
+        settings.stream_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let mut client = gate.connect().await.stream;
+    client.write_all(b"POST / HTTP/1.1\r\nHost: here.cn\r\nContent-Length: 1000000\r\n\r\n").await.expect("writes");
+    let (mut origin, _) = timeout(PATIENCE, listener.accept()).await.expect("in time").expect("a connection");
+    let mut buf = [0; 4096];
+    // Each octet is followed by the next one as soon as it arrived: there is never silence.
+    let dripping = async {
+        while let Ok(1..) = origin.read(&mut buf).await {
+            if client.write_all(b"x").await.is_err() {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, dripping).await.expect("it ends");
+}
+
+#[tokio::test]
 async fn d_h23_a_bound_filing_is_good_at_its_addresses_only() {
     let addresses = vec!["203.0.113.1/32".parse().expect("a prefix")];
     let rows = vec![icpgate::registry::Filing { addresses, ..fixture::filed("here.cn", &["self"]) }];
