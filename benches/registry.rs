@@ -4,7 +4,8 @@
 //! `cargo bench --bench registry` times the look-ups with criterion over tables made up here; a number after `--` picks
 //! sizes by name. `registry load FILE…` loads real tables once and tells time by phase, processor time and memory;
 //! `registry edit FILE` also changes one row of a copy, and appends a line to a changes file, and tells how long each took;
-//! `registry start FILE` writes the snapshot file and starts from it.
+//! `registry replace FILE` replaces all of a copy and tells the peak of memory; `registry start FILE` writes the snapshot
+//! file and starts from it.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -14,6 +15,7 @@ use std::time::{Instant, SystemTime};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use icpgate::model::{DomainName, NameRef};
+use icpgate::registry::memory::Memory;
 use icpgate::registry::{ReloadOutcome, Settings, Shrink, Snapshot, Store};
 
 /// Names of a table.
@@ -27,6 +29,7 @@ fn main() {
     match words.first().map(String::as_str) {
         Some("load") => load(&words[1..]),
         Some("edit") => edit(Path::new(&words[1])),
+        Some("replace") => replace(Path::new(&words[1])),
         Some("start") => start(Path::new(&words[1])),
         _ => criterion_benches(),
     }
@@ -36,6 +39,7 @@ fn main() {
 
 fn criterion_benches() {
     let mut criterion = Criterion::default().configure_from_args();
+    memory_wait(&mut criterion);
     let wanted: Option<usize> = std::env::args().filter_map(|word| word.parse().ok()).next();
     for names in SIZES.into_iter().filter(|&names| wanted.is_none_or(|wanted| wanted == names)) {
         let dir = tempfile::tempdir().expect("a directory");
@@ -51,6 +55,29 @@ fn criterion_benches() {
         look_ups(&mut criterion, "overlay", names, &overlaid);
     }
     criterion.final_summary();
+}
+
+/// What one wait for memory costs on this machine now: reads over 512 MiB each of which needs the one before.
+fn memory_wait(criterion: &mut Criterion) {
+    const LINES: usize = 8 << 20;
+    const LINE: usize = 64;
+    let mut memory = Memory::zeroed(LINES * LINE);
+    // One cycle through all lines: a step that shares no factor with their number, mixed by a second level.
+    let mixed = |n: usize| (n.wrapping_mul(0x9e37_79b9) ^ (n.wrapping_mul(0x85eb_ca6b) >> 7)) % LINES;
+    let mut order: Vec<u32> = (0..u32::try_from(LINES).expect("few lines")).collect();
+    (1..LINES).rev().for_each(|n| order.swap(n, mixed(n) % (n + 1)));
+    for pair in order.windows(2) {
+        memory[pair[0] as usize * LINE..][..4].copy_from_slice(&pair[1].to_le_bytes());
+    }
+    memory[order[LINES - 1] as usize * LINE..][..4].copy_from_slice(&order[0].to_le_bytes());
+    let mut at = 0;
+    criterion.bench_function("memory_wait", |b| {
+        b.iter(|| {
+            let octets = &memory[at * LINE..][..4];
+            at = u32::from_le_bytes([octets[0], octets[1], octets[2], octets[3]]) as usize;
+            black_box(at)
+        });
+    });
 }
 
 fn look_ups(criterion: &mut Criterion, which: &str, names: usize, snapshot: &Snapshot) {
@@ -197,6 +224,53 @@ fn edit(file: &Path) {
         println!("one event: {:?}", begun.elapsed());
     }
     println!("{} rows, resident {} MiB, at most {} MiB", snapshot.len(), status_mib("VmRSS"), status_mib("VmHWM"));
+}
+
+/// Replaces the whole table twice, by one in which every line differs and by the first one, as an export does.
+fn replace(file: &Path) {
+    let dir = tempfile::tempdir_in(file.parent().unwrap_or(Path::new("."))).expect("a directory");
+    let table = dir.path().join("table.csv");
+    std::fs::copy(file, &table).expect("copies");
+    let settings = Settings::new("self", vec![table.clone()]);
+    let store = Arc::new(Store::new(Settings { snapshot: Some(dir.path().join("registry.snap")), ..settings }));
+    let mut snapshot = published(store.reload(SystemTime::now(), Shrink::Accept));
+    let steady = status_mib("VmRSS");
+    println!("{} rows, resident {steady} MiB", snapshot.len());
+    for round in 0..2 {
+        let new = dir.path().join("new");
+        copy_lines(file, &new, if round == 0 { " " } else { "" });
+        std::fs::rename(&new, &table).expect("renames");
+        // The peak is counted anew from here on; where the system does not know how, it is that of all rounds.
+        let _ = std::fs::write("/proc/self/clear_refs", "5");
+        let begun = Instant::now();
+        // Whoever serves publishes the moved rows at once; here nobody does, and the old snapshot must go for that.
+        drop(snapshot);
+        snapshot = published(store.reload(SystemTime::now(), Shrink::Accept));
+        println!(
+            "{} rows replaced in {:?}, at most {} MiB, {:.2} times the steady {steady} MiB",
+            snapshot.len(),
+            begun.elapsed(),
+            status_mib("VmHWM"),
+            status_mib("VmHWM") as f64 / steady as f64
+        );
+        let begun = Instant::now();
+        let _ = std::fs::write("/proc/self/clear_refs", "5");
+        drop(snapshot);
+        snapshot = store.tidy().unwrap_or_else(|| store.loaded().expect("a state").snapshot.clone());
+        let (now, peak) = (status_mib("VmRSS"), status_mib("VmHWM"));
+        println!("tidied in {:?}, at most {peak} MiB, resident {now} MiB", begun.elapsed());
+    }
+}
+
+fn copy_lines(from: &Path, to: &Path, end: &str) {
+    use std::io::BufRead;
+    let mut to = std::io::BufWriter::new(std::fs::File::create(to).expect("a file"));
+    let lines = std::io::BufReader::new(std::fs::File::open(from).expect("opens")).lines();
+    for (n, line) in lines.enumerate() {
+        let end = if n == 0 { "" } else { end };
+        writeln!(to, "{}{end}", line.expect("a line")).expect("writes");
+    }
+    to.flush().expect("writes");
 }
 
 fn published(outcome: ReloadOutcome) -> Arc<Snapshot> {
