@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::store::{ReloadOutcome, Store};
 use super::{Ranges, Shrink};
 use crate::drain::{DrainWatch, Phase};
+use crate::priority::{Rank, apart};
 use crate::registry::reload::ReloadRequest;
 use crate::watch::Watch;
 
@@ -41,7 +42,8 @@ pub async fn run(
 /// One reload on a blocking thread; the line tells what it did.
 async fn reload_once(store: Arc<Store>, shrink: Shrink, publish: &impl Fn(Arc<Ranges>)) -> Result<String, String> {
     let was_refused = !store.health().is_empty();
-    let loading = tokio::task::spawn_blocking(move || store.reload(SystemTime::now(), shrink));
+    let load = move || store.reload(SystemTime::now(), shrink);
+    let loading = tokio::task::spawn_blocking(move || apart(Rank::Soon, load));
     let Ok(outcome) = loading.await else { return Err("the load was cut off by an internal error".to_owned()) };
     match outcome {
         ReloadOutcome::Published(ranges, diff) => {
