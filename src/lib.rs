@@ -17,7 +17,7 @@
 //! | layer | holds |
 //! |---|---|
 //! | [`model`] | the vocabulary: names, filing numbers, addresses, products, subjects. No I/O, no clock. |
-//! | [`count`], [`drain`], [`watch`] | counters a layer owns; the signal to stop taking work; the watch on files. |
+//! | [`count`], [`drain`], [`priority`], [`watch`] | counters; the signal to stop; threads that stand back; the watch on files. |
 //! | [`registry`] | formats → filings and issues → index → snapshot → diff → admission → store, with reload. |
 //! | [`ranges`] | address ranges with tags, importers, the lookup table, the CNAME-suffix product table. |
 //! | [`policy`] | [`policy::judge()`]: the one pure decision; rules, reasons, the view of one moment, the verdict sink. |
@@ -44,6 +44,7 @@ pub mod http;
 pub mod model;
 pub mod ops;
 pub mod policy;
+pub mod priority;
 pub mod ranges;
 pub mod registry;
 pub mod watch;

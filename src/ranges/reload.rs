@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::store::{ReloadOutcome, Store};
 use super::{Ranges, Shrink};
 use crate::drain::{DrainWatch, Phase};
+use crate::priority::{Rank, apart};
 use crate::registry::reload::{Refusals, ReloadRequest};
 use crate::watch::Watch;
 
@@ -47,7 +48,8 @@ async fn reload_once(
     publish: &impl Fn(Arc<Ranges>),
     refusals: &mut Refusals,
 ) -> Result<String, String> {
-    let loading = tokio::task::spawn_blocking(move || store.reload(SystemTime::now(), shrink));
+    let load = move || store.reload(SystemTime::now(), shrink);
+    let loading = tokio::task::spawn_blocking(move || apart(Rank::Soon, load));
     let Ok(outcome) = loading.await else { return Err("the load was cut off by an internal error".to_owned()) };
     match outcome {
         ReloadOutcome::Published(ranges, diff) => {

@@ -1,4 +1,4 @@
-//! Hot reload: waits for a change, loads off the serving threads, hands new snapshots to whoever publishes.
+//! Hot reload: waits for a change, loads behind the serving threads, hands new snapshots to whoever publishes.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,6 +11,7 @@ use super::diff::Diff;
 use super::store::{ReloadOutcome, Shrink, Store};
 use crate::count::plural;
 use crate::drain::{DrainWatch, Phase};
+use crate::priority::{Rank, apart};
 use crate::watch::{Cause, Watch};
 
 /// A reload asked for by hand, with the way to answer.
@@ -75,11 +76,14 @@ pub async fn run(
 fn housekeeping(store: &Arc<Store>) -> JoinHandle<()> {
     let store = store.clone();
     tokio::task::spawn_blocking(move || {
-        store.tidy();
-        store.prepare_events();
-        if let Err(error) = store.save() {
-            tracing::warn!(%error, "registry snapshot not written");
-        }
+        // The first event waits for it.
+        apart(Rank::Soon, || store.prepare_events());
+        apart(Rank::Idle, || {
+            store.tidy();
+            if let Err(error) = store.save() {
+                tracing::warn!(%error, "registry snapshot not written");
+            }
+        });
     })
 }
 
@@ -160,11 +164,12 @@ async fn reload_once(
     refusals: &mut Refusals,
 ) -> Result<String, String> {
     let loading = store.clone();
-    let loading = tokio::task::spawn_blocking(move || match (shrink, cause) {
+    let load = move || match (shrink, cause) {
         // The stamps of files tell what an event was about; what no stamp tells the poll finds.
         (None, Cause::Event) => loading.reload_changed(SystemTime::now()),
         (shrink, _) => loading.reload(SystemTime::now(), shrink.unwrap_or_default()),
-    });
+    };
+    let loading = tokio::task::spawn_blocking(move || apart(Rank::Soon, load));
     tokio::pin!(loading);
     let outcome = loop {
         tokio::select! {

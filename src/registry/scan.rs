@@ -18,9 +18,13 @@ use super::parse::FileError;
 use super::progress::{Phase, Progress};
 use super::source::{SourceError, line_count, source_error};
 use super::split::{Buffers, Cutter, Piece, Quoting, next_block};
+use crate::priority::Turns;
 
 /// Pieces on their way at one time: enough to keep every core busy, some megabytes each.
 const PIECES_MAX: usize = 16;
+
+/// Octets of text between two moments at which threads that answer may go first: some twenty microseconds of comparing.
+const OFFER_OCTETS: usize = 32 << 10;
 
 /// Why a file is refused whole.
 #[derive(Debug, Error)]
@@ -152,10 +156,10 @@ pub fn scan<R: Read + Send>(
     let Some(first) = next_piece(&mut cutter).map_err(source_error)? else { return Ok(()) };
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     if first.is_last || cores == 1 {
-        let mut reader = BlockReader::new(reading);
+        let (mut reader, mut turns) = (BlockReader::new(reading), Turns::new());
         let mut next = Some(first);
         while let Some(piece) = next {
-            collect(read_piece(&mut reader, reading, scanning, &piece))?;
+            collect(read_piece(&mut reader, reading, scanning, &piece, &mut turns))?;
             buffers.put(piece.buffer);
             next = next_piece(&mut cutter).map_err(source_error)?;
         }
@@ -212,11 +216,11 @@ fn work(
     reading: Reading<'_>,
     scanning: Scanning<'_>,
 ) {
-    let mut reader = BlockReader::new(reading);
+    let (mut reader, mut turns) = (BlockReader::new(reading), Turns::new());
     loop {
         let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((number, piece)) = next else { return };
-        let scanned = read_piece(&mut reader, reading, scanning, &piece);
+        let scanned = read_piece(&mut reader, reading, scanning, &piece, &mut turns);
         scanning.buffers.put(piece.buffer);
         if results.send((number, Ok(scanned))).is_err() {
             return;
@@ -249,8 +253,9 @@ fn read_piece(
     reading: Reading<'_>,
     scanning: Scanning<'_>,
     piece: &Piece,
+    turns: &mut Turns,
 ) -> ScannedPiece {
-    scanning.progress.spend(Phase::Parse, || blocks_of(reader, reading, scanning, piece))
+    scanning.progress.spend(Phase::Parse, || blocks_of(reader, reading, scanning, piece, turns))
 }
 
 fn blocks_of(
@@ -258,6 +263,7 @@ fn blocks_of(
     reading: Reading<'_>,
     Scanning { key, known, .. }: Scanning<'_>,
     piece: &Piece,
+    turns: &mut Turns,
 ) -> ScannedPiece {
     let mut res = ScannedPiece { octets: piece.octets, ..ScannedPiece::default() };
     let text = piece.text();
@@ -265,7 +271,12 @@ fn blocks_of(
     let is_plain = memchr::memchr2(b'"', b'\r', text).is_none();
     let quoting = if is_plain { Quoting::None } else { reading.quoting() };
     let (mut at, mut expected) = (0, 0);
+    let mut offered_at = 0;
     while let Some(block) = next_block(&text[at..], quoting) {
+        if at - offered_at >= OFFER_OCTETS {
+            turns.offer();
+            offered_at = at;
+        }
         let text = &text[at..at + block.octets];
         at += block.octets;
         let hash = key.hash(text);

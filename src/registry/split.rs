@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use memchr::memchr;
 
 use super::parse::ROW_OCTETS_MAX;
+use crate::priority::Turns;
 
 /// One record in so many ends a block: a kilobyte of a usual table, so that an edit costs a handful of rows.
 const RECORDS_PER_BLOCK: u64 = 8;
@@ -17,6 +18,8 @@ const RECORDS_PER_BLOCK: u64 = 8;
 const BLOCK_RECORDS_MAX: u32 = 512;
 /// Octets a piece has before its end is looked for.
 const PIECE_OCTETS: usize = 1 << 20;
+/// Octets read at a time: some twenty microseconds in which nobody else has the processor.
+const READ_OCTETS: usize = 128 << 10;
 /// How far the end of a piece is looked for at first.
 const PIECE_OVERHANG: usize = 16 << 10;
 /// How far it is looked for at most; behind that any record will do.
@@ -173,6 +176,7 @@ pub struct Cutter<'a, R> {
     filled: usize,
     is_at_end: bool,
     buffers: &'a Buffers,
+    turns: Turns,
 }
 
 /// Some blocks of a file.
@@ -197,7 +201,7 @@ impl<'a, R: Read> Cutter<'a, R> {
     /// A cutter that gives out `begun` first.
     pub fn new(begun: Vec<u8>, reader: R, quoting: Quoting, buffers: &'a Buffers) -> Self {
         let filled = begun.len();
-        Self { reader, quoting, rest: begun, filled, is_at_end: false, buffers }
+        Self { reader, quoting, rest: begun, filled, is_at_end: false, buffers, turns: Turns::new() }
     }
 
     /// The next piece; `None` after the last. There is always a last one, if only an empty one.
@@ -238,7 +242,9 @@ impl<'a, R: Read> Cutter<'a, R> {
             self.rest.resize(octets, 0);
         }
         while !self.is_at_end && self.filled < octets {
-            match self.reader.read(&mut self.rest[self.filled..octets]) {
+            let end = octets.min(self.filled + READ_OCTETS);
+            self.turns.offer();
+            match self.reader.read(&mut self.rest[self.filled..end]) {
                 Ok(count) => {
                     self.filled += count;
                     self.is_at_end = count == 0;
