@@ -150,11 +150,9 @@ impl Arena {
         self.chunks.iter().any(|chunk| chunk.entries.is_in_file() || chunk.cold.is_in_file())
     }
 
-    /// Gives back the memory that has chunk `number` for reading; what is in memory alone stays.
-    pub fn let_go(&self, number: usize) {
-        if let Some(chunk) = self.chunks.get(number) {
-            chunk.let_go();
-        }
+    /// Gives back the memory into which rows were read from a file; what is in memory alone stays.
+    pub fn let_go(&self) {
+        self.chunks.iter().for_each(|chunk| chunk.let_go());
     }
 
     /// The entry at a position.
@@ -398,6 +396,8 @@ pub struct ArenaBuilder {
     open: Chunk,
     /// The number the open chunk gets.
     number: usize,
+    /// Where closed chunks go while memory has no room for them.
+    file: Option<NamelessFile>,
 }
 
 impl ArenaBuilder {
@@ -405,7 +405,12 @@ impl ArenaBuilder {
     pub fn after(before: &Arena) -> Self {
         let done = before.chunks.clone();
         let number = free_number(&done);
-        Self { done, open: empty_chunk(), number }
+        Self { done, open: empty_chunk(), number, file: None }
+    }
+
+    /// The same; closed chunks go into `file`.
+    pub fn into_file(self, file: NamelessFile) -> Self {
+        Self { file: Some(file), ..self }
     }
 
     /// Appends rows, and the blocks they stand in: where in `rows.entries` each begins, with its number.
@@ -444,6 +449,13 @@ impl ArenaBuilder {
         chunk.entries.shrink();
         chunk.cold.shrink();
         chunk.blocks.shrink_to_fit();
+        if let Some(file) = &mut self.file {
+            match file.append(&chunk.entries).and_then(|entries| Ok((entries, file.append(&chunk.cold)?))) {
+                Ok((entries, cold)) => (chunk.entries, chunk.cold) = (entries, cold),
+                // A full disk: memory has the chunk, and the next ones.
+                Err(_) => self.file = None,
+            }
+        }
         let chunk = Arc::new(chunk);
         match self.done.get_mut(self.number) {
             Some(place) => *place = chunk,

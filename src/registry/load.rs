@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use super::arena::ArenaFull;
 use super::draft::Draft;
 use super::files::{Content, FileChange, FileReader, FileState, Look, Text, format_of};
+use super::memory::NamelessFile;
 use super::parse::ParsedChanges;
 use super::progress::LoadTimes;
 use super::snapshot::Schedule;
@@ -130,6 +131,12 @@ pub(super) fn read_files(
     room: usize,
 ) -> Result<Read, Unread> {
     let mut draft = Draft { room, ..Draft::new(&state.table.arena, &state.table.places, &state.free) };
+    // Where the old rows made room, the new ones wait beside them until the old look-up table is gone.
+    if state.table.arena.is_moved_out()
+        && let Ok(file) = NamelessFile::create_in(&reader.settings.room_directory())
+    {
+        draft.builder = draft.builder.into_file(file);
+    }
     let mut res = BTreeMap::new();
     let (mut appended, mut reasons) = (Vec::new(), Vec::new());
     let mut replaced = false;

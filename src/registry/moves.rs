@@ -66,7 +66,8 @@ impl Moves {
                     }
                 });
             },
-            |number| old.arena.let_go(number),
+            // Rows in files are read in order; what was read of either table is not needed again.
+            || [old, new].into_iter().for_each(|table| table.arena.let_go()),
         );
         // Rows that came and count: of a new name, or in place of a row that stayed.
         res.merge(on_all_cores(
@@ -79,7 +80,7 @@ impl Moves {
                     }
                 });
             },
-            |_| {},
+            || [old, new].into_iter().for_each(|table| table.arena.let_go()),
         ));
         res
     }
@@ -116,12 +117,8 @@ fn each(
     }
 }
 
-/// What `work` counts over all spans; each core takes spans that lie together, and says which chunks it is done with.
-fn on_all_cores(
-    spans: &[(u32, u32)],
-    work: impl Fn(&mut Diff, &(u32, u32)) + Sync,
-    done: impl Fn(usize) + Sync,
-) -> Diff {
+/// What `work` counts over all spans; each core takes spans that lie together, and says when it is done with a chunk.
+fn on_all_cores(spans: &[(u32, u32)], work: impl Fn(&mut Diff, &(u32, u32)) + Sync, done: impl Fn() + Sync) -> Diff {
     /// Spans a core takes at least.
     const SPANS_MIN: usize = 64;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
@@ -130,7 +127,7 @@ fn on_all_cores(
         let mut res = Diff::default();
         for spans in spans.chunk_by(|a, b| split(a.0).0 == split(b.0).0) {
             spans.iter().for_each(|span| work(&mut res, span));
-            done(split(spans[0].0).0);
+            done();
         }
         res
     };

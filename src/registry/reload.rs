@@ -78,8 +78,12 @@ fn housekeeping(store: &Arc<Store>) -> JoinHandle<()> {
     tokio::task::spawn_blocking(move || {
         // The first event waits for it.
         apart(Rank::Soon, || store.prepare_events());
+        apart(Rank::Idle, || store.tidy_beside());
+        if store.is_untidy() {
+            // Reloads came in between each time: they wait once.
+            apart(Rank::Soon, || store.tidy());
+        }
         apart(Rank::Idle, || {
-            store.tidy();
             if let Err(error) = store.save() {
                 tracing::warn!(%error, "registry snapshot not written");
             }

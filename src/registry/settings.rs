@@ -1,6 +1,6 @@
 //! Checked registry settings.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::saved::PublicKeys;
@@ -56,6 +56,16 @@ pub struct Settings {
 const MOVED_OUT_FROM: usize = 64 << 20;
 
 impl Settings {
+    /// Where rows are kept for the time of a reload that replaces most of them.
+    pub fn room_directory(&self) -> PathBuf {
+        let of_snapshot = self.snapshot.as_deref().and_then(Path::parent);
+        match of_snapshot {
+            Some(directory) if directory.as_os_str().is_empty() => PathBuf::from("."),
+            Some(directory) => directory.to_owned(),
+            None => std::env::temp_dir(),
+        }
+    }
+
     /// Settings for `provider` and `paths` with every default of the interface.
     pub fn new(provider: &str, paths: Vec<PathBuf>) -> Self {
         Self {

@@ -185,7 +185,8 @@ impl Store {
 
     /// True when [`Store::tidy`] is worth its cost.
     pub fn is_untidy(&self) -> bool {
-        lock(&self.inner).state.is_untidy()
+        let inner = lock(&self.inner);
+        inner.state.is_untidy() || inner.state.table.arena.is_moved_out()
     }
 
     /// What a reload would change, without publishing it; and why it would be refused, if it would.

@@ -44,8 +44,13 @@ impl State {
     pub fn is_untidy(&self) -> bool {
         let overlay = self.table.overlay.len();
         let small = self.small_chunks().len();
-        let is_worn = overlay > OVERLAY_ROWS_MIN.max(self.table.len() / OVERLAY_SHARE) || small > SMALL_CHUNKS_MAX;
-        is_worn || self.table.arena.is_moved_out()
+        overlay > OVERLAY_ROWS_MIN.max(self.table.len() / OVERLAY_SHARE) || small > SMALL_CHUNKS_MAX
+    }
+
+    /// The same rows in memory, where a reload left some in a file.
+    pub fn brought_back(&self) -> Tidied {
+        let table = Table { arena: self.table.arena.brought_back(), ..self.table.clone() };
+        Tidied { table, files: self.files.clone(), rows_of: HashMap::clone(&self.rows_of) }
     }
 
     /// Tidies. A function of the state, which stays as it is.
@@ -58,7 +63,7 @@ impl State {
         let names = self.events.names.iter().map(|name| NameRef::from_canonical_wire(name));
         moving.events(&names.filter_map(|name| self.table.find(name)).collect::<Vec<_>>())?;
         let Moving { worn, builder, moved, .. } = moving;
-        let arena = builder.finish().without(&worn).brought_back();
+        let arena = builder.finish().without(&worn);
         let now = |position: u32| moved.get(&position).copied().unwrap_or(position);
 
         let rows: usize = files.values().map(|file| file.rows()).sum();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Filing;
-use super::arena::{Arena, ArenaBuilder, ArenaFull, Places, Rows};
+use super::arena::{Arena, ArenaBuilder, ArenaFull, Places, Rows, split};
 use super::dictionary::Remembered;
 use super::diff::Diff;
 use super::event::{Applying, EventRows, apply_events, subject_of};
@@ -85,7 +85,16 @@ impl<'a> Work<'a> {
         let octets = spans.iter().map(|&(begin, end)| (end - begin) as usize).sum();
         let mut several: HashMap<u32, Vec<u32>> = HashMap::new();
         let arena = &self.arena;
-        let positions = spans.iter().flat_map(|&(begin, end)| arena.span(begin, end));
+        let mut highest = 0;
+        let positions = spans.iter().flat_map(|&(begin, end)| {
+            let (chunk, _) = split(begin);
+            // Rows in a file are read in order: of what was read little is needed again.
+            if chunk > highest {
+                highest = chunk;
+                arena.let_go();
+            }
+            arena.span(begin, end)
+        });
         let mut base = Recount::index(arena, self.old.table.key, (rows, octets), positions, |before, at| {
             several.entry(before).or_insert_with(|| vec![before]).push(at);
         });
@@ -101,7 +110,7 @@ impl<'a> Work<'a> {
         }
         self.base = Some(base);
         self.moves = Moves::new(added, removed);
-        (0..self.arena.chunks().len()).for_each(|number| self.arena.let_go(number));
+        self.arena.let_go();
     }
 
     /// Finds the table row that counts for every name that rows came or went of; where blocks changed their order, for

@@ -1,51 +1,74 @@
 //! What moves rows without changing what they say: housekeeping behind the reloads, and room for large ones.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::{Inner, Loaded, Snapshot, State, Store, lock};
+use crate::registry::arena::ArenaFull;
 use crate::registry::snapshot::Schedule;
+use crate::registry::tidy::Tidied;
+
+/// Whether reloads go on meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    /// They wait.
+    No,
+    /// They go on, and what they changed is looked at anew.
+    Yes,
+}
 
 impl Store {
-    /// Puts the overlay into a new base and writes worn chunks anew, when that is worth it; gives the new snapshot.
+    /// Puts the overlay into a new base and writes worn chunks anew, when that is worth it, and brings rows that a reload
+    /// left in a file back into memory; gives the newest snapshot, if there is a new one.
     ///
     /// Nothing it shows differs. Blocks for seconds in a large registry, most of them without holding up reloads.
     pub fn tidy(&self) -> Option<Arc<Snapshot>> {
-        self.tidy_if(State::is_untidy)
+        self.tidy_beside().or_else(|| self.replace(State::is_untidy, State::tidied, Beside::No))
+    }
+
+    /// As [`Store::tidy`], given up where reloads come in between.
+    pub fn tidy_beside(&self) -> Option<Arc<Snapshot>> {
+        let back =
+            self.replace(|state| state.table.arena.is_moved_out(), |state| Ok(state.brought_back()), Beside::Yes);
+        self.replace(State::is_untidy, State::tidied, Beside::Yes).or(back)
     }
 
     /// As [`Store::tidy`], worth it or not.
     pub fn tidy_always(&self) -> Option<Arc<Snapshot>> {
-        self.tidy_if(|_| true)
+        self.replace(|_| true, State::tidied, Beside::Yes)
     }
 
-    fn tidy_if(&self, is_worth_it: impl Fn(&State) -> bool) -> Option<Arc<Snapshot>> {
-        /// Attempts beside the reloads; then the reloads wait.
+    /// Puts what `work` makes of the state in its place, where `is_worth_it`.
+    fn replace(
+        &self,
+        is_worth_it: impl Fn(&State) -> bool,
+        work: impl Fn(&State) -> Result<Tidied, ArenaFull>,
+        beside: Beside,
+    ) -> Option<Arc<Snapshot>> {
+        /// Attempts beside the reloads.
         const ATTEMPTS: usize = 2;
-        for attempt in 0..=ATTEMPTS {
-            let waits = attempt == ATTEMPTS;
+        for _ in 0..ATTEMPTS {
             let mut inner = lock(&self.inner);
             let before = inner.loaded.clone()?;
             if !is_worth_it(&inner.state) {
                 return None;
             }
-            let tidied = if waits {
-                inner.state.tidied()
-            } else {
-                let state = inner.state.clone();
-                drop(inner);
-                let tidied = state.tidied();
-                drop(state);
-                inner = lock(&self.inner);
-                tidied
+            let tidied = match beside {
+                Beside::No => work(&inner.state),
+                Beside::Yes => {
+                    let state = inner.state.clone();
+                    drop(inner);
+                    let tidied = work(&state);
+                    drop(state);
+                    inner = lock(&self.inner);
+                    tidied
+                }
             };
             let is_current = inner.loaded.as_ref().is_some_and(|loaded| Arc::ptr_eq(loaded, &before));
-            if !is_current {
-                continue;
+            if is_current {
+                // A registry that is full stays untidy; its reloads say so.
+                inner.state.adopt(tidied.ok()?);
+                return Some(self.republish(&mut inner, &before));
             }
-            // A registry that is full stays untidy; its reloads say so.
-            inner.state.adopt(tidied.ok()?);
-            return Some(self.republish(&mut inner, &before));
         }
         None
     }
@@ -67,8 +90,7 @@ impl Store {
     /// stays where it is. Where there is no place for the file, memory must do.
     pub(super) fn make_room(&self, inner: &mut Inner) {
         let Some(before) = inner.loaded.clone() else { return };
-        let of_snapshot = self.settings.snapshot.as_deref().and_then(Path::parent);
-        let directory = of_snapshot.map_or_else(std::env::temp_dir, Path::to_owned);
+        let directory = self.settings.room_directory();
         match inner.state.table.arena.moved_out(&directory) {
             Ok(arena) => {
                 inner.state.table.arena = arena;
