@@ -15,6 +15,7 @@ use std::time::{Instant, SystemTime};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use icpgate::model::{DomainName, NameRef};
+use icpgate::ops::process::processor_time;
 use icpgate::registry::memory::Memory;
 use icpgate::registry::{ReloadOutcome, Settings, Shrink, Snapshot, Store};
 
@@ -62,7 +63,7 @@ fn memory_wait(criterion: &mut Criterion) {
     const LINES: usize = 8 << 20;
     const LINE: usize = 64;
     let mut memory = Memory::zeroed(LINES * LINE);
-    // One cycle through all lines: a step that shares no factor with their number, mixed by a second level.
+    // Each line leads to the next one of a shuffled order.
     let mixed = |n: usize| (n.wrapping_mul(0x9e37_79b9) ^ (n.wrapping_mul(0x85eb_ca6b) >> 7)) % LINES;
     let mut order: Vec<u32> = (0..u32::try_from(LINES).expect("few lines")).collect();
     (1..LINES).rev().for_each(|n| order.swap(n, mixed(n) % (n + 1)));
@@ -226,7 +227,7 @@ fn edit(file: &Path) {
     println!("{} rows, resident {} MiB, at most {} MiB", snapshot.len(), status_mib("VmRSS"), status_mib("VmHWM"));
 }
 
-/// Replaces the whole table twice, by one in which every line differs and by the first one, as an export does.
+/// Replaces the whole table several times, by one in which every line differs and by the first one again.
 fn replace(file: &Path) {
     let dir = tempfile::tempdir_in(file.parent().unwrap_or(Path::new("."))).expect("a directory");
     let table = dir.path().join("table.csv");
@@ -236,9 +237,9 @@ fn replace(file: &Path) {
     let mut snapshot = published(store.reload(SystemTime::now(), Shrink::Accept));
     let steady = status_mib("VmRSS");
     println!("{} rows, resident {steady} MiB", snapshot.len());
-    for round in 0..2 {
+    for round in 0..4 {
         let new = dir.path().join("new");
-        copy_lines(file, &new, if round == 0 { " " } else { "" });
+        copy_lines(file, &new, if round % 2 == 0 { " " } else { "" });
         std::fs::rename(&new, &table).expect("renames");
         // The peak is counted anew from here on; where the system does not know how, it is that of all rounds.
         let _ = std::fs::write("/proc/self/clear_refs", "5");
@@ -289,10 +290,7 @@ fn octets_a_name(snapshot: &Snapshot) -> String {
 
 /// Processor time of this process so far; 0 where the system does not tell.
 fn processor_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit(')').next().unwrap_or("");
-    let ticks: f64 = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-    ticks / 100.0
+    processor_time().unwrap_or_default().as_secs_f64()
 }
 
 /// A figure of `/proc/self/status` in MiB; 0 where the system does not tell.

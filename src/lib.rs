@@ -17,7 +17,7 @@
 //! | layer | holds |
 //! |---|---|
 //! | [`model`] | the vocabulary: names, filing numbers, addresses, products, subjects. No I/O, no clock. |
-//! | [`count`], [`drain`], [`priority`], [`watch`] | counters; the signal to stop; threads that stand back; the watch on files. |
+//! | [`clients`], [`count`], [`drain`], [`priority`], [`watch`] | connections by client; counters; the signal to stop; threads that stand back; the watch on files. |
 //! | [`registry`] | formats → filings and issues → index → snapshot → diff → admission → store, with reload. |
 //! | [`ranges`] | address ranges with tags, importers, the lookup table, the CNAME-suffix product table. |
 //! | [`policy`] | [`policy::judge()`]: the one pure decision; rules, reasons, the view of one moment, the verdict sink. |
@@ -36,6 +36,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod clients;
 pub mod config;
 pub mod count;
 pub mod dns;

@@ -56,8 +56,8 @@ impl Turns {
 
 /// Lowers the calling thread.
 ///
-/// The two calls are the only ones that do this, and no safe wrapper of `sched_setscheduler` is maintained. Both take
-/// plain numbers and one structure that outlives the call; they fail without any effect.
+/// Two calls with plain numbers and one structure that outlives the call; they fail without any effect. A library around
+/// them would be larger than they are.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "the standard library has no thread priorities")]
 fn stand_back(rank: Rank) {

@@ -4,11 +4,10 @@
 //! are ready (RFC 7766 section 6.2.1.1).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashMap;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,8 +23,8 @@ use super::send::Transport;
 use super::settings::Settings;
 use super::upstream::Upstreams;
 use super::zones::Zones;
+use crate::clients::Clients;
 use crate::drain::{DrainWatch, Phase};
-use crate::model::one_client;
 use crate::policy::{SharedView, Sink};
 
 /// Greatest query over UDP; a query with every option in use is a few hundred octets.
@@ -218,8 +217,7 @@ async fn send_udp(gate: &Gate, socket: &UdpSocket, message: &[u8], peer: SocketA
 /// Connections now, in all and by client.
 struct Limits {
     free: Arc<Semaphore>,
-    by_client: DashMap<IpAddr, usize>,
-    per_client_max: usize,
+    clients: Arc<Clients>,
     idle: Duration,
 }
 
@@ -227,36 +225,9 @@ impl Limits {
     fn new(settings: &Settings) -> Self {
         Self {
             free: Arc::new(Semaphore::new(settings.tcp_connections_max)),
-            by_client: DashMap::new(),
-            per_client_max: settings.tcp_connections_per_client_max,
+            clients: Clients::new(settings.tcp_connections_per_client_max),
             idle: settings.tcp_idle,
         }
-    }
-
-    /// A place for one more connection of a client, unless it has too many.
-    fn enter(self: &Arc<Self>, client: IpAddr) -> Option<ClientPlace> {
-        let client = one_client(client);
-        let mut count = self.by_client.entry(client).or_insert(0);
-        if *count >= self.per_client_max {
-            return None;
-        }
-        *count += 1;
-        Some(ClientPlace { limits: self.clone(), client })
-    }
-}
-
-/// One connection of a client, counted until it is dropped.
-struct ClientPlace {
-    limits: Arc<Limits>,
-    client: IpAddr,
-}
-
-impl Drop for ClientPlace {
-    fn drop(&mut self) {
-        self.limits.by_client.remove_if_mut(&self.client, |_, count| {
-            *count = count.saturating_sub(1);
-            *count == 0
-        });
     }
 }
 
@@ -279,7 +250,7 @@ async fn serve_tcp(gate: Arc<Gate>, listener: TcpListener, limits: Arc<Limits>, 
             gate.counters().connections_refused.increment();
             continue;
         };
-        let Some(place) = limits.enter(peer.ip()) else {
+        let Some(place) = limits.clients.enter(peer.ip()) else {
             gate.counters().connections_refused.increment();
             continue;
         };
@@ -357,23 +328,5 @@ async fn write_answers(mut writer: OwnedWriteHalf, mut answers: mpsc::Receiver<V
         if !matches!(timeout(idle, writer.write_all(&framed)).await, Ok(Ok(()))) {
             return;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_one_64_are_one_client() {
-        let limits = Arc::new(Limits::new(&Settings { tcp_connections_per_client_max: 1, ..Settings::new() }));
-        let enter = |addr: &str| limits.enter(addr.parse().expect("an address"));
-        let first = enter("2001:db8::1");
-        assert!(first.is_some());
-        assert!(enter("2001:db8::2").is_none());
-        assert!(enter("2001:db8:0:1::1").is_some());
-        assert!(enter("192.0.2.1").is_some());
-        drop(first);
-        assert!(enter("2001:db8::2").is_some());
     }
 }

@@ -19,13 +19,13 @@ use super::counters::{OriginFailure, RequestOutcome};
 use super::gate::{Asked, Blocked, Decision, Gate, PageRequest};
 use super::head::{Field, HeadError, Hop, Method, Progress, RequestParser};
 use super::host::{HostError, HostName, address_text};
-use super::listener::{ClientPlace, Limits};
 use super::negotiate::{Format, Language};
 use super::origin::{OriginConnection, head_limits};
 use super::relay::{ClientSide, Outcome, Plan, RelayError, Relayed, persistence, relay};
 use super::reply::Short;
 use super::timer::Timer;
 use super::tunnel;
+use crate::clients::{ClientPlace, Clients};
 use crate::drain::{DrainWatch, Phase};
 
 /// Greatest answer to an ACME challenge; a key authorisation has under 200 octets (RFC 8555 section 8.1).
@@ -43,7 +43,7 @@ pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     place: Option<ClientPlace>,
-    limits: &Arc<Limits>,
+    clients: &Arc<Clients>,
     drain: DrainWatch,
 ) {
     // Small answers leave at once; a failure costs time only.
@@ -54,7 +54,7 @@ pub(super) async fn serve(
         return;
     }
     let is_named = connection.client != peer.ip().to_canonical();
-    let held = if is_named { limits.enter(connection.client) } else { place };
+    let held = if is_named { clients.enter(connection.client) } else { place };
     if is_named && held.is_none() {
         gate.counters().connections_refused.increment();
         return;

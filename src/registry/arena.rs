@@ -4,11 +4,13 @@
 //! chunks that did not change. Rows that stand together in a file stand together in a chunk, as blocks; which file and
 //! line a block begins on is kept apart ([`Places`]), because that moves when lines are inserted above.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::Filing;
+use super::cores::on_all_cores;
 use super::dictionary::{Dictionary, Remembered};
 use super::entry::{Entry, shift_cold, write_entry, write_tombstone};
 use super::memory::{Memory, NamelessFile};
@@ -118,11 +120,17 @@ impl Arena {
         self.without(&gone)
     }
 
-    /// The same rows, kept in a file in `directory` that has no name: memory has them only while they are read.
-    pub fn moved_out(&self, directory: &Path) -> io::Result<Self> {
+    /// The same rows, kept in a file in `directory` that has no name: memory has them only while they are read. Chunks that
+    /// `positions` stand in stay where they are.
+    pub fn moved_out(&self, directory: &Path, positions: impl Iterator<Item = u32>) -> io::Result<Self> {
+        let stay: HashSet<usize> = positions.map(|position| split(position).0).collect();
         let mut file = NamelessFile::create_in(directory)?;
         let mut chunks = Vec::with_capacity(self.chunks.len());
-        for chunk in &self.chunks {
+        for (number, chunk) in self.chunks.iter().enumerate() {
+            if stay.contains(&number) {
+                chunks.push(chunk.clone());
+                continue;
+            }
             let (entries, cold) = (file.append(&chunk.entries)?, file.append(&chunk.cold)?);
             let (blocks, subjects) = (chunk.blocks.clone(), chunk.subjects.clone());
             chunks.push(Arc::new(Chunk { entries, cold, blocks, subjects }));
@@ -164,16 +172,6 @@ impl Arena {
     /// True when the entry at a position is that of exactly `name`.
     pub fn is_named(&self, position: u32, name: NameRef<'_>) -> bool {
         self.entry(position).is_named(name)
-    }
-
-    /// Reads both ends of an entry whose name has so many octets, so that it is in the cache when it is compared.
-    pub fn touch(&self, position: u32, name_octets: usize) -> u64 {
-        /// Octets before most names.
-        const BEFORE_NAME: usize = 7;
-        let (chunk, offset) = split(position);
-        let entries = &self.chunks[chunk].entries;
-        let last = (offset + BEFORE_NAME + name_octets - 1).min(entries.len() - 1);
-        u64::from(entries[offset]) ^ u64::from(entries[last])
     }
 
     /// The octets from the cold record of the entry at a position on.
@@ -254,16 +252,9 @@ impl Arena {
 
     /// Makes what [`Arena::of_subject`] needs, on all cores.
     pub fn prepare_subjects(&self) {
-        let next = std::sync::atomic::AtomicUsize::new(0);
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        std::thread::scope(|scope| {
-            for _ in 0..cores.min(self.chunks.len()) {
-                scope.spawn(|| {
-                    while let Some(chunk) = self.chunks.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                        chunk.subjects();
-                    }
-                });
-            }
+        // One that broke off is made again when it is asked for.
+        let _ = on_all_cores(&self.chunks, |chunk| {
+            chunk.subjects();
         });
     }
 

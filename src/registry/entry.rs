@@ -16,7 +16,7 @@ use siphasher::sip::SipHasher13;
 use crate::model::{Day, Facts, NameRef, OriginSide, Status};
 
 /// Octets before the dates.
-pub const HEAD: usize = 5;
+const HEAD: usize = 5;
 /// Where the flags stand.
 const FLAGS: usize = 4;
 /// The combination of status and origin side that no row has: the name is gone.

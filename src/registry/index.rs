@@ -1,4 +1,4 @@
-//! Exact look-up of names: keyed 64-bit slots over the arena.
+//! The overlay's look-up table: keyed 64-bit slots over the arena, and the key that all look-up tables hash with.
 //!
 //! A slot holds 32 bits of the name's keyed hash and where its entry begins; the name itself is compared octet by octet,
 //! so a fingerprint alone never decides. The key is drawn when the table is built: nobody can choose names that collide.
@@ -105,16 +105,6 @@ impl Slots {
             }
             at = self.after(at);
         }
-    }
-
-    /// Reads the first slot of a hash, so that it is in the cache when it is searched.
-    pub fn touch(&self, hash: u64) -> u64 {
-        self.slot(self.home(hash))
-    }
-
-    /// The first position whose tag fits `hash`: most likely the one that is searched for.
-    pub fn likely(&self, hash: u64) -> Option<u32> {
-        self.find(hash, |_| true)
     }
 
     /// Enters `position`, unless `is_same` accepts one that is there already, which is given back.

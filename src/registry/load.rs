@@ -121,6 +121,21 @@ pub(super) enum Unread {
     Refused(LoadError),
 }
 
+impl From<LoadError> for Unread {
+    fn from(error: LoadError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<Unread> for LoadError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::NeedsRoom => one("more rows are new than there is room for".to_owned()),
+            Unread::Refused(error) => error,
+        }
+    }
+}
+
 /// Looks at all files; new rows may take up to `room` octets.
 pub(super) fn read_files(
     reader: &FileReader<'_>,

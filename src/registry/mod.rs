@@ -16,6 +16,7 @@ pub mod block;
 pub mod buckets;
 pub mod code;
 mod collect;
+mod cores;
 pub mod counters;
 pub mod dictionary;
 pub mod diff;

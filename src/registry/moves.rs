@@ -4,6 +4,7 @@
 //! lie, each once, and so are rows that came; what is looked up by name is the look-up tables.
 
 use super::arena::split;
+use super::cores::on_all_cores;
 use super::diff::{Change, Diff, Standing, compare_rows};
 use super::files::KnownBlock;
 use super::table::{BATCH, Table};
@@ -57,7 +58,7 @@ impl Moves {
     pub fn difference(&self, comparison: &Comparison<'_>, is_elsewhere: impl Fn(NameRef<'_>) -> bool + Sync) -> Diff {
         let Comparison { old, new, .. } = *comparison;
         // Rows that counted and went: their names are gone, or another row counts now.
-        let mut res = on_all_cores(
+        let mut res = count_all(
             &self.went,
             |diff, span| {
                 each(old, new, span, |name, before, now, position| {
@@ -70,7 +71,7 @@ impl Moves {
             || [old, new].into_iter().for_each(|table| table.arena.let_go()),
         );
         // Rows that came and count: of a new name, or in place of a row that stayed.
-        res.merge(on_all_cores(
+        res.merge(count_all(
             &self.came,
             |diff, span| {
                 each(new, old, span, |name, now, before, position| {
@@ -117,29 +118,17 @@ fn each(
     }
 }
 
-/// What `work` counts over all spans; each core takes spans that lie together, and says when it is done with a chunk.
-fn on_all_cores(spans: &[(u32, u32)], work: impl Fn(&mut Diff, &(u32, u32)) + Sync, done: impl Fn() + Sync) -> Diff {
-    /// Spans a core takes at least.
-    const SPANS_MIN: usize = 64;
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let share = spans.len().div_ceil(cores).max(SPANS_MIN);
-    let run = |spans: &[(u32, u32)]| {
+/// What `work` counts over all spans, ascending; those of one chunk one after the other, then `done` is called.
+fn count_all(spans: &[(u32, u32)], work: impl Fn(&mut Diff, &(u32, u32)) + Sync, done: impl Fn() + Sync) -> Diff {
+    let chunks: Vec<&[(u32, u32)]> = spans.chunk_by(|a, b| split(a.0).0 == split(b.0).0).collect();
+    let counted = on_all_cores(&chunks, |spans| {
         let mut res = Diff::default();
-        for spans in spans.chunk_by(|a, b| split(a.0).0 == split(b.0).0) {
-            spans.iter().for_each(|span| work(&mut res, span));
-            done();
-        }
+        spans.iter().for_each(|span| work(&mut res, span));
+        done();
         res
-    };
-    let mut res = Diff::default();
-    if spans.len() <= share {
-        return run(spans);
-    }
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = spans.chunks(share).map(|spans| scope.spawn(|| run(spans))).collect();
-        for worker in workers {
-            res.merge(worker.join().expect("counting does not panic"));
-        }
     });
-    res
+    counted.expect("counting does not panic").into_iter().fold(Diff::default(), |mut all, diff| {
+        all.merge(diff);
+        all
+    })
 }

@@ -81,7 +81,7 @@ fn housekeeping(store: &Arc<Store>) -> JoinHandle<()> {
         apart(Rank::Idle, || store.tidy_beside());
         if store.is_untidy() {
             // Reloads came in between each time: they wait once.
-            apart(Rank::Soon, || store.tidy());
+            apart(Rank::Soon, || store.tidy_alone());
         }
         apart(Rank::Idle, || {
             if let Err(error) = store.save() {

@@ -77,8 +77,6 @@ enum Examined {
     Different(Box<Plan>),
     /// Nothing to publish; stamps may be others.
     Same(BTreeMap<PathBuf, Arc<FileState>>),
-    /// So much that the old rows must make room first.
-    NeedsRoom,
 }
 
 /// What a reload would do.
@@ -197,7 +195,7 @@ impl Store {
         let attempt = Attempt { suffixes: &suffixes, suffixes_differ, now, shrink, look: Look::Content };
         // What is only looked at is not worth moving the old rows for.
         let (plan, refusal) = match self.examine(&inner, attempt, usize::MAX)? {
-            Examined::Same(_) | Examined::NeedsRoom => (None, None),
+            Examined::Same(_) => (None, None),
             Examined::Different(plan) => {
                 let refusal = self.admit(inner.state.active(), &plan, Shrink::Refuse).err();
                 (Some(plan), refusal)
@@ -318,14 +316,13 @@ impl Store {
     fn compare(&self, inner: &mut Inner, attempt: Attempt<'_>) -> Result<Option<(Arc<Loaded>, Diff)>, LoadError> {
         let Attempt { suffixes, now, shrink, .. } = attempt;
         let year = Day::at(now).year();
-        let mut examined = self.examine(inner, attempt, inner.state.room(self.settings.moved_out_from))?;
-        if matches!(examined, Examined::NeedsRoom) {
+        let mut examined = self.examine(inner, attempt, inner.state.room(self.settings.moved_out_from));
+        if matches!(examined, Err(Unread::NeedsRoom)) {
             self.make_room(inner);
-            examined = self.examine(inner, attempt, usize::MAX)?;
+            examined = self.examine(inner, attempt, usize::MAX);
         }
         let generation = self.generation_of(inner) + 1;
-        let diff = match examined {
-            Examined::NeedsRoom => return Err(one("there is no room".to_owned())),
+        let diff = match examined? {
             Examined::Same(files) if inner.loaded.is_some() => {
                 inner.state.files = files;
                 inner.year = year;
@@ -352,7 +349,7 @@ impl Store {
     }
 
     /// Compares the files with the state and plans what would be published.
-    fn examine(&self, inner: &Inner, attempt: Attempt<'_>, room: usize) -> Result<Examined, LoadError> {
+    fn examine(&self, inner: &Inner, attempt: Attempt<'_>, room: usize) -> Result<Examined, Unread> {
         let Attempt { suffixes, suffixes_differ, now, shrink, look } = attempt;
         let paths = self.paths()?;
         if shrink == Shrink::Refuse {
@@ -373,11 +370,7 @@ impl Store {
             progress: &self.progress,
         };
         let files = || read_files(&reader, &inner.state, old_files, &paths, look, room);
-        let read = match self.progress.spend(Phase::Files, files) {
-            Ok(read) => read,
-            Err(Unread::NeedsRoom) => return Ok(Examined::NeedsRoom),
-            Err(Unread::Refused(error)) => return Err(error),
-        };
+        let read = self.progress.spend(Phase::Files, files)?;
         let is_loaded = inner.loaded.is_some() || !inner.state.files.is_empty();
         if !read.differs && !suffixes_differ && is_loaded {
             return Ok(Examined::Same(read.files));

@@ -247,22 +247,20 @@ impl Recount {
                     return None;
                 }
                 Err(NotEntered::Known(before)) => return Some(before),
-                Err(NotEntered::Crowded) => self.base = self.with_more_buckets(arena, self.base.octets().len()),
+                Err(NotEntered::Crowded) => self.base = self.in_more_buckets(arena, self.base.larger()),
             }
         }
     }
 
-    /// The same rows with at least half as much room again as in `octets`.
-    fn with_more_buckets(&self, arena: &Arena, octets: usize) -> Buckets {
-        let octets = octets + octets / 2;
-        let mut res = Buckets::with_room(octets);
+    /// The same rows in `larger`, or in more buckets still.
+    fn in_more_buckets(&self, arena: &Arena, mut larger: Buckets) -> Buckets {
         for position in self.base.positions() {
             let entry = arena.entry(position);
-            if res.insert(self.key.hash(entry.name()), position, entry, |_| false).is_err() {
-                return self.with_more_buckets(arena, octets);
+            if larger.insert(self.key.hash(entry.name()), position, entry, |_| false).is_err() {
+                return self.in_more_buckets(arena, larger.larger());
             }
         }
-        res
+        larger
     }
 
     /// The position of exactly `name`.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// know each other.
 const LAYERS: [&[&str]; 11] = [
     &["model"],
-    &["count", "drain", "priority", "watch"],
+    &["clients", "count", "drain", "priority", "watch"],
     &["registry"],
     &["ranges"],
     &["policy"],

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::signature::{Signed, digest_of, verify};
@@ -18,6 +17,7 @@ use crate::registry::arena::{Arena, CHUNK_OCTETS_MAX, Chunk, Places, split};
 use crate::registry::block::Findings;
 use crate::registry::buckets::Buckets;
 use crate::registry::code::Codes;
+use crate::registry::cores::on_all_cores;
 use crate::registry::dictionary::{Dictionary, TEXTS_MAX};
 use crate::registry::entry::{Entry, is_sound};
 use crate::registry::files::{ChangesFile, Content, FileState, KnownBlock, TableFile};
@@ -81,11 +81,10 @@ fn read_for(path: &Path, circumstances: &Circumstances, keys: Option<&PublicKeys
     }
     let arena = Arena::from_chunks(chunks);
     let begins = entry_begins(&arena)?;
-    let no_table = SavedError::Damaged("a look-up table is none");
-    let overlay = Slots::from_octets(take(Kind::Overlay, 0)?).ok_or(no_table)?;
+    let no_table = || SavedError::Damaged("a look-up table is none");
+    let overlay = Slots::from_octets(take(Kind::Overlay, 0)?).ok_or_else(no_table)?;
     check(overlay.positions(), &begins)?;
-    let no_table = SavedError::Damaged("a look-up table is none");
-    let base = Buckets::from_octets(take(Kind::Base, 0)?, |at| begins.contains(at)).ok_or(no_table)?;
+    let base = Buckets::from_octets(take(Kind::Base, 0)?, |at| begins.contains(at)).ok_or_else(no_table)?;
     let mut state = State::default();
     let texts = take(Kind::Texts, 0)?;
     let mut codes = Codes::new(&texts);
@@ -155,7 +154,7 @@ fn read_sections(file: &mut File) -> Result<Vec<Section>, SavedError> {
 
 /// Reads and checks every section.
 fn read_contents(path: &Path, sections: &[Section]) -> Result<Vec<Memory>, SavedError> {
-    on_all_cores(sections, |section| {
+    each_on_all_cores(sections, |section| {
         let length = usize::try_from(section.length).map_err(io::Error::other)?;
         let mut octets = Memory::zeroed(length);
         let mut file = File::open(path)?;
@@ -178,7 +177,7 @@ fn check_signature(keys: &PublicKeys, sections: &[Section], contents: &[Memory])
         return Err(SavedError::Damaged("it has two signatures"));
     }
     let others: Vec<_> = sections.iter().zip(contents).filter(|(section, _)| !is_signature(section)).collect();
-    let signed = on_all_cores(&others, |(section, octets)| {
+    let signed = each_on_all_cores(&others, |(section, octets)| {
         let Section { kind, number, .. } = **section;
         Ok(Signed { kind, number, length: octets.len(), digest: digest_of(octets) })
     })?;
@@ -186,30 +185,11 @@ fn check_signature(keys: &PublicKeys, sections: &[Section], contents: &[Memory])
 }
 
 /// What `work` makes of each item, in their order; the first error of any.
-fn on_all_cores<I: Sync, T: Send>(
+fn each_on_all_cores<I: Sync, T: Send>(
     items: &[I],
     work: impl Fn(&I) -> Result<T, SavedError> + Sync,
 ) -> Result<Vec<T>, SavedError> {
-    let next = AtomicUsize::new(0);
-    let worker = || {
-        let mut res = Vec::new();
-        while let Some((at, item)) = {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            items.get(at).map(|item| (at, item))
-        } {
-            res.push((at, work(item)?));
-        }
-        Ok(res)
-    };
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get).min(items.len().max(1));
-    let found: Result<Vec<Vec<(usize, T)>>, SavedError> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
-        let joined = workers.into_iter().map(|worker| worker.join());
-        joined.map(|found| found.unwrap_or(Err(SavedError::Damaged("a reader broke off")))).collect()
-    });
-    let mut found: Vec<(usize, T)> = found?.into_iter().flatten().collect();
-    found.sort_by_key(|&(at, _)| at);
-    Ok(found.into_iter().map(|(_, made)| made).collect())
+    on_all_cores(items, work).ok_or(SavedError::Damaged("a reader broke off"))?.into_iter().collect()
 }
 
 /// Which octets of each chunk begin an entry, one bit each, and the chunk's length.
@@ -232,7 +212,7 @@ impl Begins {
 
 /// Walks every chunk from entry to entry.
 fn entry_begins(arena: &Arena) -> Result<Begins, SavedError> {
-    let begins = on_all_cores(arena.chunks(), |chunk| Ok((begins_of(&chunk.entries)?, chunk.entries.len())));
+    let begins = each_on_all_cores(arena.chunks(), |chunk| Ok((begins_of(&chunk.entries)?, chunk.entries.len())));
     begins.map(Begins)
 }
 

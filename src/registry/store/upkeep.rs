@@ -22,7 +22,12 @@ impl Store {
     ///
     /// Nothing it shows differs. Blocks for seconds in a large registry, most of them without holding up reloads.
     pub fn tidy(&self) -> Option<Arc<Snapshot>> {
-        self.tidy_beside().or_else(|| self.replace(State::is_untidy, State::tidied, Beside::No))
+        self.tidy_beside().or_else(|| self.tidy_alone())
+    }
+
+    /// As [`Store::tidy`], with reloads waiting until it is done.
+    pub fn tidy_alone(&self) -> Option<Arc<Snapshot>> {
+        self.replace(State::is_untidy, State::tidied, Beside::No)
     }
 
     /// As [`Store::tidy`], given up where reloads come in between.
@@ -86,12 +91,13 @@ impl Store {
         snapshot
     }
 
-    /// Moves the rows into a file, so that memory need not hold the old ones and the new ones together. What verdicts read
-    /// stays where it is. Where there is no place for the file, memory must do.
+    /// Moves the rows into a file, so that memory need not hold the old ones and the new ones together. The look-up table
+    /// and what the overlay leads to stay: of what verdicts read, only names too long for the table go. Where there is no
+    /// place for the file, memory must do.
     pub(super) fn make_room(&self, inner: &mut Inner) {
         let Some(before) = inner.loaded.clone() else { return };
         let directory = self.settings.room_directory();
-        match inner.state.table.arena.moved_out(&directory) {
+        match inner.state.table.arena.moved_out(&directory, inner.state.table.overlay.positions()) {
             Ok(arena) => {
                 inner.state.table.arena = arena;
                 self.republish(inner, &before);
