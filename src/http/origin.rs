@@ -26,7 +26,7 @@ impl OriginConnection {
     /// Connects.
     pub async fn open(gate: &Gate) -> Result<Self, OriginFailure> {
         let settings = gate.settings();
-        let Origin::Fixed(addr) = settings.origin;
+        let Origin::Fixed(addr) = settings.origin else { return Err(OriginFailure::Connect) };
         let connected = timeout(settings.connect_timeout, TcpStream::connect(addr)).await;
         let stream = match connected {
             Err(_) => return Err(OriginFailure::Slow),

@@ -11,6 +11,39 @@ use ipnet::IpNet;
 pub enum Origin {
     /// One server for all.
     Fixed(SocketAddr),
+    /// Where the client meant to go before the system sent it here.
+    OriginalDst,
+    /// Where these name servers say that the name leads; the port is the one reached.
+    Resolve(Vec<SocketAddr>),
+}
+
+/// How a blocked TLS connection is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsBlock {
+    /// Fatal alert `unrecognized_name`, then the end.
+    Alert,
+    /// Silence.
+    Drop,
+    /// A reset.
+    Reset,
+}
+
+/// How a blocked QUIC flow is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuicBlock {
+    /// CONNECTION_CLOSE 0x170.
+    Close,
+    /// Silence.
+    Drop,
+}
+
+/// Version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// How blocked requests are answered.
@@ -20,6 +53,10 @@ pub struct Block {
     pub status: u16,
     /// Location for 302 / 307; may hold `{name}` `{domain}` `{reason}` `{id}`, filled percent-encoded.
     pub redirect: String,
+    /// Blocked TLS.
+    pub tls: TlsBlock,
+    /// Blocked QUIC.
+    pub quic: QuicBlock,
     /// Directory of page templates; `None` means the compiled-in ones.
     pub pages: Option<PathBuf>,
 }
@@ -42,10 +79,20 @@ pub struct ProviderText {
 /// Checked settings of the HTTP plane.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Plain HTTP listen addresses; empty means no HTTP plane.
+    /// Plain HTTP listen addresses.
     pub listen: Vec<SocketAddr>,
-    /// Filed requests.
+    /// TLS listen addresses.
+    pub tls_listen: Vec<SocketAddr>,
+    /// QUIC listen addresses (UDP).
+    pub quic_listen: Vec<SocketAddr>,
+    /// Filed requests; for TLS and QUIC as well, but for `Fixed`.
     pub origin: Origin,
+    /// Where TLS goes with `Origin::Fixed`; `None` refuses it.
+    pub fixed_tls: Option<SocketAddr>,
+    /// Where QUIC goes with `Origin::Fixed`; `None` refuses it.
+    pub fixed_quic: Option<SocketAddr>,
+    /// Accept connections to any address (TPROXY).
+    pub transparent: bool,
     /// Where the built-in demo origin listens; `None` means none.
     pub demo_origin: Option<SocketAddr>,
     /// Blocked requests.
@@ -54,6 +101,8 @@ pub struct Settings {
     pub provider: ProviderText,
     /// Proxies whose PROXY header and X-Forwarded-For are believed (client address in journal and page only).
     pub proxy_protocol_from: Vec<IpNet>,
+    /// PROXY header sent to the origin first.
+    pub proxy_to_origin: Option<ProxyVersion>,
     /// Pass `/.well-known/acme-challenge/` of unfiled names (GET and HEAD only, D-H30).
     pub acme_carve_out: bool,
     /// Longest request or response head.
@@ -62,6 +111,12 @@ pub struct Settings {
     pub head_lines_max: usize,
     /// Time for a whole request head (D-H25).
     pub head_timeout: Duration,
+    /// Longest ClientHello, header included.
+    pub hello_octets_max: usize,
+    /// Time for a whole ClientHello (D-T20).
+    pub hello_timeout: Duration,
+    /// How long open TLS and QUIC connections of a name go on once it is blocked; `None` means for good.
+    pub blocked_tunnel_grace: Option<Duration>,
     /// Keep-alive idle time.
     pub idle_timeout: Duration,
     /// Longest silence while a body or an upgraded stream flows.
@@ -76,6 +131,10 @@ pub struct Settings {
     pub connections_per_client_max: usize,
     /// Requests on one connection.
     pub requests_per_connection_max: u32,
+    /// QUIC flows at a time.
+    pub quic_flows_max: usize,
+    /// Silence after which a QUIC flow is forgotten.
+    pub quic_idle: Duration,
 }
 
 impl Settings {
@@ -89,15 +148,30 @@ impl Settings {
     pub fn new(origin: SocketAddr) -> Self {
         Self {
             listen: Vec::new(),
+            tls_listen: Vec::new(),
+            quic_listen: Vec::new(),
             origin: Origin::Fixed(origin),
+            fixed_tls: None,
+            fixed_quic: None,
+            transparent: false,
             demo_origin: None,
-            block: Block { status: 451, redirect: String::new(), pages: None },
+            block: Block {
+                status: 451,
+                redirect: String::new(),
+                tls: TlsBlock::Alert,
+                quic: QuicBlock::Close,
+                pages: None,
+            },
             provider: ProviderText::default(),
             proxy_protocol_from: Vec::new(),
+            proxy_to_origin: None,
             acme_carve_out: false,
             head_bytes_max: 64 << 10,
             head_lines_max: 128,
             head_timeout: Duration::from_secs(10),
+            hello_octets_max: super::hello::HELLO_OCTETS_MAX,
+            hello_timeout: Duration::from_secs(5),
+            blocked_tunnel_grace: Some(Duration::from_secs(10)),
             idle_timeout: Duration::from_secs(60),
             stream_timeout: Duration::from_secs(300),
             connect_timeout: Duration::from_secs(5),
@@ -105,6 +179,8 @@ impl Settings {
             connections_max: 20_000,
             connections_per_client_max: 1000,
             requests_per_connection_max: 10_000,
+            quic_flows_max: 100_000,
+            quic_idle: Duration::from_secs(60),
         }
     }
 }

@@ -280,11 +280,21 @@ const BAD: &[(&str, &[&str])] = &[
         &["t.toml:3:18: dns.tls.listen = \"127.0.0.1:853\": is not in this release; expected []"],
     ),
     (
-        "version = 1\n[http]\norigin = \"resolve\"\ntls-listen = [\"127.0.0.1:443\"]\nproxy-protocol = { to-origin = true }\n",
+        "version = 1\n[http]\norigin = \"resolve\"\nfixed-tls = \"127.0.0.1:1\"\n",
         &[
-            "t.toml:3:10: http.origin = \"resolve\": is not in this release; expected \"fixed\"",
-            "t.toml:4:14: http.tls-listen = \"127.0.0.1:443\": is not in this release; expected []",
-            "t.toml:5:32: http.proxy-protocol.to-origin = \"true\": is not in this release; expected false",
+            "t.toml:4:13: http.fixed-tls = \"127.0.0.1:1\": is used with origin = \"fixed\" only; expected \"\"",
+            "t.toml:2:1: http.resolvers = \"\": origin = \"resolve\" needs name servers; expected addresses, such as [\"127.0.0.1:53\"]",
+        ],
+    ),
+    (
+        "version = 1\n[http]\nproxy-protocol = { version = \"v3\" }\n",
+        &["t.toml:3:30: http.proxy-protocol.version = \"v3\": expected \"v1\" or \"v2\""],
+    ),
+    (
+        "version = 1\n[http]\ntls-listen = [\"127.0.0.1:443\"]\nquic-listen = [\"127.0.0.1:443\"]\n",
+        &[
+            "t.toml:2:1: http.fixed-tls = \"\": filed connections need an origin; expected its address and port",
+            "t.toml:2:1: http.fixed-quic = \"\": filed connections need an origin; expected its address and port",
         ],
     ),
     (
@@ -297,7 +307,7 @@ const BAD: &[(&str, &[&str])] = &[
     ),
     (
         "version = 1\n[http]\nlisten = [\"0.0.0.0:80\"]\nfixed = \"127.0.0.1:80\"\n",
-        &["t.toml:4:9: http.fixed = \"127.0.0.1:80\": is the gate itself (http.listen): requests would go in circles"],
+        &["t.toml:4:9: http.fixed = \"127.0.0.1:80\": is the gate itself: what is filed would go in circles"],
     ),
     (
         "version = 1\n[http.block]\nstatus = 404\n",

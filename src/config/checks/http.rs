@@ -5,46 +5,68 @@ use std::time::Duration;
 
 use super::{Checker, path, size};
 use crate::config::spec::Spec;
-use crate::config::spec::http::{HttpBlockSpec, HttpSpec, OriginWord};
+use crate::config::spec::http::{
+    BlockedTunnelsWord, HttpBlockSpec, HttpSpec, OriginWord, ProxyVersionWord, QuicBlockWord, TlsBlockWord,
+};
 use crate::http::Settings;
-use crate::http::settings::{Block, Origin, ProviderText};
+use crate::http::settings::{Block, Origin, ProviderText, ProxyVersion, QuicBlock, TlsBlock};
 
 /// What may stand in braces in `http.block.redirect`.
 const PLACEHOLDERS: [&str; 4] = ["name", "domain", "reason", "id"];
 
+/// The addresses the gate itself listens on.
+struct Own {
+    tcp: Vec<SocketAddr>,
+    udp: Vec<SocketAddr>,
+}
+
 impl Checker<'_> {
     pub(super) fn http(&mut self, spec: &Spec, provider: ProviderText) -> Settings {
         let text = &spec.http;
-        for (key, addrs) in [("http.tls-listen", &text.tls_listen), ("http.quic-listen", &text.quic_listen)] {
-            if let Some(addr) = addrs.first() {
-                self.later(key, addr, "[]");
+        let listen = self.sockets("http.listen", &text.listen);
+        let tls_listen = self.sockets("http.tls-listen", &text.tls_listen);
+        let quic_listen = self.sockets("http.quic-listen", &text.quic_listen);
+        for (i, addr) in tls_listen.iter().enumerate() {
+            if addr.port() != 0 && listen.contains(addr) {
+                let message = "is in http.listen as well; either takes plain HTTP and TLS, so once is enough";
+                self.refuse(&format!("http.tls-listen[{i}]"), &addr.to_string(), message);
             }
         }
-        match text.origin {
-            OriginWord::Fixed => {}
-            OriginWord::OriginalDst => self.later("http.origin", "original-dst", "\"fixed\""),
-            OriginWord::Resolve => self.later("http.origin", "resolve", "\"fixed\""),
-        }
-        if text.proxy_protocol.to_origin {
-            self.later("http.proxy-protocol.to-origin", "true", "false");
-        }
-        let listen = self.sockets("http.listen", &text.listen);
+        let own = Own { tcp: [&listen[..], &tls_listen[..]].concat(), udp: quic_listen.clone() };
         let demo_origin =
             if text.demo_origin.is_empty() { None } else { self.socket("http.demo-origin", &text.demo_origin) };
-        if demo_origin.is_some_and(|addr| listen.contains(&addr)) {
+        if demo_origin.is_some_and(|addr| own.tcp.contains(&addr)) {
             self.refuse("http.demo-origin", &text.demo_origin, "is the gate's own address (http.listen)");
         }
+        let fixed_tls = self.fixed_peer("http.fixed-tls", &text.fixed_tls, &own.tcp);
+        // What serves TLS on a port mostly serves QUIC on the same.
+        let quic_text = if text.fixed_quic.is_empty() { &text.fixed_tls } else { &text.fixed_quic };
         Settings {
-            origin: Origin::Fixed(self.fixed(text, &listen)),
+            origin: self.origin(text, &own.tcp),
+            fixed_tls,
+            fixed_quic: self.fixed_peer("http.fixed-quic", quic_text, &own.udp),
+            transparent: text.transparent,
             block: self.http_block(&text.block),
             proxy_protocol_from: self.prefixes("http.proxy-protocol.from", &text.proxy_protocol.from),
+            proxy_to_origin: text.proxy_protocol.to_origin.then(|| match text.proxy_protocol.version {
+                ProxyVersionWord::V1 => ProxyVersion::V1,
+                ProxyVersionWord::V2 => ProxyVersion::V2,
+            }),
             listen,
+            tls_listen,
+            quic_listen,
             demo_origin,
             provider,
             acme_carve_out: text.acme_carve_out,
             head_bytes_max: size(text.head_bytes_max),
             head_lines_max: size(text.head_lines_max),
             head_timeout: Duration::from_secs(text.head_timeout_seconds),
+            hello_octets_max: size(text.hello_bytes_max),
+            hello_timeout: Duration::from_secs(text.hello_timeout_seconds),
+            blocked_tunnel_grace: match text.blocked_tunnels {
+                BlockedTunnelsWord::Close => Some(Duration::from_secs(text.blocked_tunnel_grace_seconds)),
+                BlockedTunnelsWord::Keep => None,
+            },
             idle_timeout: Duration::from_secs(text.idle_timeout_seconds),
             stream_timeout: Duration::from_secs(text.stream_timeout_seconds),
             connect_timeout: Duration::from_secs(text.connect_timeout_seconds),
@@ -52,26 +74,71 @@ impl Checker<'_> {
             connections_max: size(text.connections_max),
             connections_per_client_max: size(text.connections_per_client_max),
             requests_per_connection_max: text.requests_per_connection_max,
+            quic_flows_max: size(text.quic_flows_max),
+            quic_idle: Duration::from_secs(text.quic_idle_seconds),
         }
     }
 
-    /// The origin's address; without listeners nobody is passed on and it may be missing.
-    fn fixed(&mut self, text: &HttpSpec, listen: &[SocketAddr]) -> SocketAddr {
-        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        if text.fixed.is_empty() {
-            if !text.listen.is_empty() {
-                self.refuse("http.fixed", "", "filed requests need an origin; expected its address and port");
+    /// How origins are found; without listeners nobody is passed on and none is needed.
+    fn origin(&mut self, text: &HttpSpec, own: &[SocketAddr]) -> Origin {
+        if text.origin != OriginWord::Fixed {
+            for (key, addr) in [
+                ("http.fixed", &text.fixed),
+                ("http.fixed-tls", &text.fixed_tls),
+                ("http.fixed-quic", &text.fixed_quic),
+            ] {
+                if !addr.is_empty() {
+                    self.refuse(key, addr, "is used with origin = \"fixed\" only; expected \"\"");
+                }
             }
-            return nowhere;
         }
-        let Some(addr) = self.peer("http.fixed", &text.fixed) else { return nowhere };
+        if text.origin != OriginWord::Resolve && !text.resolvers.is_empty() {
+            self.refuse("http.resolvers", &text.resolvers[0], "is used with origin = \"resolve\" only; expected []");
+        }
+        match text.origin {
+            OriginWord::Fixed => Origin::Fixed(self.fixed(text, own)),
+            OriginWord::OriginalDst => Origin::OriginalDst,
+            OriginWord::Resolve => Origin::Resolve(self.resolvers(&text.resolvers)),
+        }
+    }
+
+    fn resolvers(&mut self, texts: &[String]) -> Vec<SocketAddr> {
+        if texts.is_empty() {
+            let message = "origin = \"resolve\" needs name servers; expected addresses, such as [\"127.0.0.1:53\"]";
+            self.refuse("http.resolvers", "", message);
+        }
+        let read = |(i, text): (usize, &String)| self.peer(&format!("http.resolvers[{i}]"), text);
+        texts.iter().enumerate().filter_map(read).collect()
+    }
+
+    /// The address of the origin of plain HTTP.
+    fn fixed(&mut self, text: &HttpSpec, own: &[SocketAddr]) -> SocketAddr {
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        if text.fixed.is_empty() && !text.listen.is_empty() {
+            self.refuse("http.fixed", "", "filed requests need an origin; expected its address and port");
+        }
+        if text.fixed_tls.is_empty() && !text.tls_listen.is_empty() {
+            self.refuse("http.fixed-tls", "", "filed connections need an origin; expected its address and port");
+        }
+        if text.fixed_tls.is_empty() && text.fixed_quic.is_empty() && !text.quic_listen.is_empty() {
+            self.refuse("http.fixed-quic", "", "filed connections need an origin; expected its address and port");
+        }
+        self.fixed_peer("http.fixed", &text.fixed, own).unwrap_or(nowhere)
+    }
+
+    /// An origin's address, which must not be the gate's own.
+    fn fixed_peer(&mut self, key: &str, text: &str, own: &[SocketAddr]) -> Option<SocketAddr> {
+        if text.is_empty() {
+            return None;
+        }
+        let addr = self.peer(key, text)?;
         let is_us = |own: &SocketAddr| {
             *own == addr || (own.ip().is_unspecified() && own.port() == addr.port() && addr.ip().is_loopback())
         };
-        if listen.iter().any(is_us) {
-            self.refuse("http.fixed", &text.fixed, "is the gate itself (http.listen): requests would go in circles");
+        if own.iter().any(is_us) {
+            self.refuse(key, text, "is the gate itself: what is filed would go in circles");
         }
-        addr
+        Some(addr)
     }
 
     fn http_block(&mut self, text: &HttpBlockSpec) -> Block {
@@ -84,7 +151,20 @@ impl Checker<'_> {
             302 | 307 => self.redirect(&text.redirect),
             status => self.refuse("http.block.status", &status.to_string(), "expected 451, 403, 302 or 307"),
         }
-        Block { status: text.status, redirect: text.redirect.clone(), pages: path(&text.pages) }
+        Block {
+            status: text.status,
+            redirect: text.redirect.clone(),
+            tls: match text.tls {
+                TlsBlockWord::Alert => TlsBlock::Alert,
+                TlsBlockWord::Drop => TlsBlock::Drop,
+                TlsBlockWord::Rst => TlsBlock::Reset,
+            },
+            quic: match text.quic {
+                QuicBlockWord::Close => QuicBlock::Close,
+                QuicBlockWord::Drop => QuicBlock::Drop,
+            },
+            pages: path(&text.pages),
+        }
     }
 
     fn redirect(&mut self, text: &str) {

@@ -13,14 +13,22 @@ use crate::http::Settings;
 pub struct HttpSpec {
     /// Addresses and ports for plain HTTP; none for no HTTP plane.
     pub listen: Vec<String>,
-    /// TLS; not in this release, must be empty.
+    /// Addresses and ports for TLS, passed on unopened once the name in the open is judged.
     pub tls_listen: Vec<String>,
-    /// QUIC; not in this release, must be empty.
+    /// Addresses and ports (UDP) for QUIC, passed on unopened once the name in the open is judged.
     pub quic_listen: Vec<String>,
-    /// How the origin of a filed request is found.
+    /// How the origin of what is filed is found.
     pub origin: OriginWord,
-    /// Address and port of the origin, with origin = "fixed".
+    /// Address and port of the origin of plain HTTP, with origin = "fixed".
     pub fixed: String,
+    /// Address and port that TLS goes on to, with origin = "fixed"; "" for none: TLS is refused.
+    pub fixed_tls: String,
+    /// Address and port that QUIC goes on to, with origin = "fixed"; "" for that of TLS.
+    pub fixed_quic: String,
+    /// Name servers that tell where a name leads, with origin = "resolve".
+    pub resolvers: Vec<String>,
+    /// Accept connections to any address (TPROXY); needs CAP_NET_ADMIN.
+    pub transparent: bool,
     /// Address and port of a built-in origin for trying things out; "" for none.
     pub demo_origin: String,
     /// How blocked requests are answered.
@@ -50,6 +58,17 @@ pub struct HttpSpec {
     /// Seconds to wait for the origin's response head.
     #[schemars(range(min = 1, max = 86_400))]
     pub response_timeout_seconds: u64,
+    /// Longest TLS ClientHello.
+    #[schemars(range(min = 1024, max = 65_536))]
+    pub hello_bytes_max: u64,
+    /// Seconds for a whole ClientHello.
+    #[schemars(range(min = 1, max = 3600))]
+    pub hello_timeout_seconds: u64,
+    /// What becomes of open TLS and QUIC connections of a name that is blocked meanwhile.
+    pub blocked_tunnels: BlockedTunnelsWord,
+    /// Seconds that they may go on, with blocked-tunnels = "close".
+    #[schemars(range(min = 1, max = 86_400))]
+    pub blocked_tunnel_grace_seconds: u64,
     /// Connections at a time.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub connections_max: u64,
@@ -59,6 +78,12 @@ pub struct HttpSpec {
     /// Requests on one connection.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub requests_per_connection_max: u32,
+    /// QUIC flows at a time.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub quic_flows_max: u64,
+    /// Seconds of silence after which a QUIC flow is forgotten.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub quic_idle_seconds: u64,
 }
 
 impl Default for HttpSpec {
@@ -70,6 +95,10 @@ impl Default for HttpSpec {
             quic_listen: Vec::new(),
             origin: OriginWord::Fixed,
             fixed: String::new(),
+            fixed_tls: String::new(),
+            fixed_quic: String::new(),
+            resolvers: Vec::new(),
+            transparent: settings.transparent,
             demo_origin: String::new(),
             block: HttpBlockSpec::default(),
             proxy_protocol: ProxyProtocolSpec::default(),
@@ -81,9 +110,15 @@ impl Default for HttpSpec {
             stream_timeout_seconds: settings.stream_timeout.as_secs(),
             connect_timeout_seconds: settings.connect_timeout.as_secs(),
             response_timeout_seconds: settings.response_timeout.as_secs(),
+            hello_bytes_max: settings.hello_octets_max as u64,
+            hello_timeout_seconds: settings.hello_timeout.as_secs(),
+            blocked_tunnels: BlockedTunnelsWord::Close,
+            blocked_tunnel_grace_seconds: settings.blocked_tunnel_grace.map_or(0, |grace| grace.as_secs()),
             connections_max: settings.connections_max as u64,
             connections_per_client_max: settings.connections_per_client_max as u64,
             requests_per_connection_max: settings.requests_per_connection_max,
+            quic_flows_max: settings.quic_flows_max as u64,
+            quic_idle_seconds: settings.quic_idle.as_secs(),
         }
     }
 }
@@ -92,12 +127,22 @@ impl Default for HttpSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OriginWord {
-    /// One server for all: http.fixed.
+    /// One server for all: http.fixed, http.fixed-tls, http.fixed-quic.
     Fixed,
-    /// Where the client meant to go; not in this release.
+    /// Where the client meant to go, before the system sent it here (REDIRECT, TPROXY).
     OriginalDst,
-    /// Where the name resolves to; not in this release.
+    /// Where the name resolves to, by http.resolvers; the port is the one reached.
     Resolve,
+}
+
+/// `http.blocked-tunnels`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlockedTunnelsWord {
+    /// They end after the grace period.
+    Close,
+    /// They go on until either side ends them.
+    Keep,
 }
 
 /// `http.block`.
@@ -109,9 +154,9 @@ pub struct HttpBlockSpec {
     pub status: u16,
     /// Where 302 and 307 lead: an http or https URL; may hold {name} {domain} {reason} {id}.
     pub redirect: String,
-    /// Blocked TLS: takes effect with tls-listen.
+    /// How blocked TLS is refused.
     pub tls: TlsBlockWord,
-    /// Blocked QUIC: takes effect with quic-listen.
+    /// How blocked QUIC is refused.
     pub quic: QuicBlockWord,
     /// Directory of page templates; "" for the compiled-in ones.
     pub pages: String,
@@ -134,24 +179,48 @@ impl Default for HttpBlockSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsBlockWord {
-    /// Fatal alert `unrecognized_name`.
+    /// Fatal alert `unrecognized_name`, then the end.
     Alert,
+    /// Nothing more is said; the client's time runs out.
+    Drop,
+    /// The connection is reset.
+    Rst,
 }
 
 /// `http.block.quic`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum QuicBlockWord {
-    /// CONNECTION_CLOSE 0x170.
+    /// CONNECTION_CLOSE 0x170, so that clients turn to TCP at once.
     Close,
+    /// Nothing is answered; clients turn to TCP after a while.
+    Drop,
 }
 
 /// `http.proxy-protocol`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ProxyProtocolSpec {
     /// Prefixes of the proxies whose PROXY header and X-Forwarded-For are believed.
     pub from: Vec<String>,
-    /// Speak the PROXY protocol to the origin; not in this release, must be false.
+    /// Tell the client's address to the origin of HTTP and TLS.
     pub to_origin: bool,
+    /// By which version of the protocol.
+    pub version: ProxyVersionWord,
+}
+
+impl Default for ProxyProtocolSpec {
+    fn default() -> Self {
+        Self { from: Vec::new(), to_origin: false, version: ProxyVersionWord::V2 }
+    }
+}
+
+/// `http.proxy-protocol.version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyVersionWord {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
