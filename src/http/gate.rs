@@ -15,12 +15,16 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::Counters;
+use super::changes::Changes;
 use super::head::response::Persistence;
 use super::host::HostName;
 use super::negotiate::{Format, Language};
+use super::origin::{Outgoing, Resolver, ResolverError};
 use super::page::{Fill, Notice, Pages, Rendered, is_web_url, time_text};
 use super::reply::{ReplyHead, Short};
-use super::settings::Settings;
+use super::settings::{Origin, Settings};
+use super::tls::Pipes;
+use crate::drain::DrainWatch;
 use crate::model::{Hop, Subject, Via};
 use crate::policy::sink::received_host;
 use crate::policy::{Action, Reason, SharedView, Sink, Stance, Verdict, VerdictRecord, View};
@@ -96,11 +100,23 @@ pub struct Gate {
     pages_generation: AtomicU64,
     rendered: Cache<PageKey, Arc<Rendered>, ByOctets>,
     via: String,
+    resolver: Option<Resolver>,
+    outgoing: Outgoing,
+    pipes: Pipes,
+    changes: Changes,
 }
 
 impl Gate {
     /// A gate that answers from `pages`.
-    pub fn new(settings: Settings, view: SharedView, sink: Sink, counters: Arc<Counters>, pages: Pages) -> Self {
+    ///
+    /// Errors: name servers of origins that cannot be asked.
+    pub fn new(
+        settings: Settings,
+        view: SharedView,
+        sink: Sink,
+        counters: Arc<Counters>,
+        pages: Pages,
+    ) -> Result<Self, ResolverError> {
         /// A page of the usual size.
         const PAGE_OCTETS: u64 = 8 << 10;
         let items = usize::try_from(PAGES_OCTETS_MAX / PAGE_OCTETS).unwrap_or(1);
@@ -108,7 +124,49 @@ impl Gate {
         let pages = ArcSwap::from_pointee(pages);
         // Of this process alone, so that a request that comes round is told from one that came through another gate.
         let via = format!("icpgate-{:08x}", RandomState::new().hash_one(0) as u32);
-        Self { settings, view, sink, counters, pages, pages_generation: AtomicU64::new(0), rendered, via }
+        let resolver = match &settings.origin {
+            Origin::Resolve(servers) => Some(Resolver::new(servers)?),
+            Origin::Fixed(_) | Origin::OriginalDst => None,
+        };
+        Ok(Self {
+            settings,
+            view,
+            sink,
+            counters,
+            pages,
+            pages_generation: AtomicU64::new(0),
+            rendered,
+            via,
+            resolver,
+            outgoing: Outgoing::default(),
+            pipes: Pipes::default(),
+            changes: Changes::default(),
+        })
+    }
+
+    /// Who tells where names lead, where that is asked for.
+    pub fn resolver(&self) -> Option<&Resolver> {
+        self.resolver.as_ref()
+    }
+
+    /// The connections to origins, where one may come back.
+    pub fn outgoing(&self) -> &Outgoing {
+        &self.outgoing
+    }
+
+    /// Pipes for TLS that is passed on.
+    pub fn pipes(&self) -> &Pipes {
+        &self.pipes
+    }
+
+    /// The news of changed verdicts.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Watches for changed verdicts until the plane stops.
+    pub async fn watch_changes(&self, drain: DrainWatch) {
+        self.changes.watch(&self.view, drain).await;
     }
 
     /// The settings.
@@ -142,6 +200,11 @@ impl Gate {
 
     /// Judges a request, counts and reports the verdict.
     pub fn decide(&self, asked: &Asked<'_>) -> Decision {
+        self.decide_via(Via::Http, asked)
+    }
+
+    /// Judges what came by a plane: a request, or a connection by the name in its first octets.
+    pub fn decide_via(&self, via: Via, asked: &Asked<'_>) -> Decision {
         // Nothing waits in here, so the view is borrowed, and shared only with a page or a record.
         let view = self.view.load();
         let stance = view.stance();
@@ -151,8 +214,8 @@ impl Gate {
             Stance::Enforce | Stance::Observe => {}
         }
         let now = self.view.now();
-        let verdict = judge(&view, asked.host, asked.reached, now);
-        self.counters.verdict(&verdict);
+        let verdict = judge(&view, via, asked.host, asked.reached, now);
+        self.counters.verdict(via, &verdict);
         let blocks = stance == Stance::Enforce && verdict.blocks();
         let carved_out = blocks && self.settings.acme_carve_out && is_acme_challenge(asked, &verdict);
         let is_for_real = verdict.action == Action::Allow || verdict.enforceable;
@@ -160,7 +223,7 @@ impl Gate {
         if self.sink.wants(verdict.action) {
             self.sink.send(VerdictRecord {
                 at: now,
-                via: Via::Http,
+                via,
                 client: asked.client,
                 name: asked.host.name().cloned(),
                 received: matches!(asked.host, HostName::Invalid).then(|| received_host(asked.shown.as_bytes())),
@@ -181,7 +244,7 @@ impl Gate {
     /// A gate that lost its data ends no stream: it was judged when it began.
     pub fn still_passes(&self, host: &HostName, reached: IpAddr) -> bool {
         let view = self.view.load();
-        view.stance() != Stance::Enforce || !judge(&view, host, reached, self.view.now()).blocks()
+        view.stance() != Stance::Enforce || !judge(&view, Via::Http, host, reached, self.view.now()).blocks()
     }
 
     //--- Answering ---------------------------------------------------------------------------------------------------
@@ -302,11 +365,11 @@ impl Gate {
     }
 }
 
-fn judge(view: &View, host: &HostName, reached: IpAddr, now: SystemTime) -> Verdict {
+fn judge(view: &View, via: Via, host: &HostName, reached: IpAddr, now: SystemTime) -> Verdict {
     // The address reached tells nothing in line, for it may be a balancer's, or translated on the way; unless the operator
     // says that filings are bound to theirs.
     let hop = if view.registry.has_bind_check() { Hop::InLineAt(reached) } else { Hop::InLine };
-    view.judge(&Subject { host: host.as_host(), hop, via: Via::Http }, now)
+    view.judge(&Subject { host: host.as_host(), hop, via }, now)
 }
 
 /// True for a request that a certificate authority would send to check control of a name that lacks only its filing.

@@ -17,9 +17,11 @@
 
 pub mod body;
 pub mod buffer;
+pub mod changes;
 pub mod connection;
 pub mod counters;
 pub mod demo;
+mod entry;
 pub mod gate;
 pub mod head;
 pub mod hello;
@@ -35,6 +37,7 @@ pub mod relay;
 pub mod reply;
 pub mod settings;
 pub mod timer;
+pub mod tls;
 pub mod tunnel;
 
 pub use counters::Counters;
