@@ -171,7 +171,8 @@ impl Observe for Counters {
             show("http_requests_total", &[("outcome", outcome)], count(counter));
         }
         for (via, verdicts) in PLANES.iter().zip(&self.verdicts) {
-            for (action, reason) in [Action::Allow, Action::Block].into_iter().flat_map(|a| Reason::ALL.map(|r| (a, r))) {
+            for (action, reason) in [Action::Allow, Action::Block].into_iter().flat_map(|a| Reason::ALL.map(|r| (a, r)))
+            {
                 let labels = [("plane", via.label()), ("action", action.label()), ("reason", reason.label())];
                 let counter = &verdicts[action as usize][reason.index()];
                 if reason.action() == action || counter.value() > 0 {

@@ -20,7 +20,7 @@ use super::head::response::Persistence;
 use super::host::HostName;
 use super::negotiate::{Format, Language};
 use super::origin::{Outgoing, Resolver, ResolverError};
-use super::page::{Fill, Notice, Pages, Rendered, is_web_url, time_text};
+use super::page::{Fill, Notice, Pages, Rendered, is_web_url, redirect, time_text};
 use super::reply::{ReplyHead, Short};
 use super::settings::{Origin, Settings};
 use super::tls::Pipes;
@@ -296,7 +296,7 @@ impl Gate {
         let notice = self.notice(blocked, request);
         let mut lines = self.block_lines(blocked, request);
         lines.extend_from_slice(b"Location: ");
-        push_redirect(&self.settings.block.redirect, &notice, &mut lines);
+        redirect::push(&self.settings.block.redirect, &notice, &mut lines);
         lines.extend_from_slice(b"\r\n");
         ReplyHead {
             status: self.settings.block.status,
@@ -380,38 +380,6 @@ fn is_acme_challenge(asked: &Asked<'_>, verdict: &Verdict) -> bool {
     is_unfiled && !token.is_empty() && token.len() <= ACME_TOKEN_OCTETS_MAX && token.iter().all(is_base64url)
 }
 
-/// Fills a redirect's placeholders, percent-encoded; octets that cannot stand in a header are encoded as well.
-fn push_redirect(template: &str, notice: &Notice, out: &mut Vec<u8>) {
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        push_encoded(before, |octet| octet.is_ascii_graphic(), out);
-        let (key, behind) = after.split_once('}').unwrap_or((after, ""));
-        let value = match key {
-            "name" => notice.name_ascii.as_deref().unwrap_or(&notice.name),
-            "domain" => notice.domain_ascii.as_deref().unwrap_or_default(),
-            "reason" => notice.reason.label(),
-            "id" => notice.id.as_deref().unwrap_or_default(),
-            _ => "",
-        };
-        // RFC 3986 section 2.3: unreserved characters.
-        let is_unreserved = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~');
-        push_encoded(value, is_unreserved, out);
-        rest = behind;
-    }
-    push_encoded(rest, |octet| octet.is_ascii_graphic(), out);
-}
-
-fn push_encoded(text: &str, is_plain: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for octet in text.bytes() {
-        if is_plain(octet) {
-            out.push(octet);
-        } else {
-            out.extend([b'%', DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]]);
-        }
-    }
-}
-
 //--- Rendered pages --------------------------------------------------------------------------------------------------
 
 /// Everything a rendered page depends on; the row and rule follow from host, reason and generations.
@@ -438,26 +406,6 @@ impl Weighter<PageKey, Arc<Rendered>> for ByOctets {
 mod tests {
     use super::*;
     use crate::policy::Rule;
-
-    #[test]
-    fn redirects_are_filled_percent_encoded() {
-        let notice = Notice {
-            cause: super::super::page::Cause::NotFiled,
-            reason: Reason::NotFiled,
-            rule: Rule::B1,
-            name: "例子.中国".to_owned(),
-            name_ascii: Some("xn--fsqu00a.xn--fiqs8s".to_owned()),
-            domain: None,
-            domain_ascii: Some("a b&c".to_owned()),
-            id: Some("0ABC".to_owned()),
-            site_no: None,
-            holders: Vec::new(),
-        };
-        let mut out = Vec::new();
-        push_redirect("https://p.example/备?n={name}&d={domain}&r={reason}&i={id}&x={y}\r\n", &notice, &mut out);
-        let expected = "https://p.example/%E5%A4%87?n=xn--fsqu00a.xn--fiqs8s&d=a%20b%26c&r=not_filed&i=0ABC&x=%0D%0A";
-        assert_eq!(String::from_utf8(out).expect("ASCII"), expected);
-    }
 
     #[test]
     fn acme_challenges_are_told_by_their_exact_path() {

@@ -300,7 +300,9 @@ mod tests {
     #[test]
     fn names_lead_to_no_place_of_the_gates_machine() {
         let may = |to: &str, socket| may_lead_to(to.parse().expect("an address"), &ends(socket));
-        for to in ["0.0.0.0", "255.255.255.255", "224.0.0.1", "169.254.169.254", "::", "ff02::1", "fe80::1", "127.0.0.1"] {
+        for to in
+            ["0.0.0.0", "255.255.255.255", "224.0.0.1", "169.254.169.254", "::", "ff02::1", "fe80::1", "127.0.0.1"]
+        {
             assert!(!may(to, "203.0.113.1:80"), "{to}");
         }
         assert!(!may("::1", "[2001:db8::1]:80"));

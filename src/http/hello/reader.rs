@@ -159,7 +159,11 @@ impl Reader {
             && self.gathered.is_empty()
             && matches!(kind, CHANGE_CIPHER_SPEC | APPLICATION_DATA);
         if kind != HANDSHAKE && !is_between {
-            return Err(if at == 0 && self.turn == Turn::First { foreign(record) } else { HelloFault::UnexpectedRecord.at(at).into() });
+            return Err(if at == 0 && self.turn == Turn::First {
+                foreign(record)
+            } else {
+                HelloFault::UnexpectedRecord.at(at).into()
+            });
         }
         if record.get(1).is_some_and(|major| *major != 3) {
             return Err(HelloFault::BadRecordVersion.at(at).into());

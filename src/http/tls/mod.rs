@@ -82,10 +82,9 @@ impl Named {
     fn of(hello: &Hello<'_>, arrival: &Arrival) -> Self {
         match &hello.server_name {
             None => Self { host: HostName::Address(arrival.ends.reached.ip().to_canonical()), shown: None },
-            Some(name) => Self {
-                shown: (name.host == HostName::Invalid).then(|| name.text.into()),
-                host: name.host.clone(),
-            },
+            Some(name) => {
+                Self { shown: (name.host == HostName::Invalid).then(|| name.text.into()), host: name.host.clone() }
+            }
         }
     }
 }

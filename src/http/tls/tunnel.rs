@@ -79,7 +79,7 @@ impl Watch<'_> {
             true => self.blocked = None,
             false => {
                 self.blocked.get_or_insert_with(|| Instant::now() + grace);
-            },
+            }
         }
     }
 

@@ -104,7 +104,12 @@ enum Stage {
 }
 
 impl Way {
-    fn poll(&mut self, turn: &mut Turn<'_, '_>, from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>) -> Poll<io::Result<()>> {
+    fn poll(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        from: &mut ReadHalf<'_>,
+        to: &mut WriteHalf<'_>,
+    ) -> Poll<io::Result<()>> {
         // Ends: the runtime makes a task that is always ready wait for its next turn.
         loop {
             if self.stage == Stage::Over {
@@ -127,7 +132,12 @@ impl Way {
     }
 
     /// Reads once and writes what was read at once, as far as it is taken.
-    fn copy(&mut self, turn: &mut Turn<'_, '_>, from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>) -> Poll<io::Result<()>> {
+    fn copy(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        from: &mut ReadHalf<'_>,
+        to: &mut WriteHalf<'_>,
+    ) -> Poll<io::Result<()>> {
         DESK.with_borrow_mut(|desk| {
             let mut room = ReadBuf::new(desk);
             ready!(Pin::new(from).poll_read(turn.context, &mut room))?;

@@ -132,6 +132,11 @@ impl Client {
         Self { stream: TcpStream::connect(addr).await.expect("connects"), buf: Vec::new() }
     }
 
+    /// Over a connection that is there.
+    pub fn connect_as(stream: TcpStream) -> Self {
+        Self { stream, buf: Vec::new() }
+    }
+
     /// Sends octets; a connection that is closed meanwhile is no error here.
     pub async fn send(&mut self, octets: &[u8]) {
         let _ = self.stream.write_all(octets).await;

@@ -53,7 +53,7 @@ fn streams(files: &[&str]) -> Vec<(String, Vec<u8>)> {
 async fn compare(gate: &Arc<TlsGate>, id: &str, expected: &Outcome, all: Vec<Vec<Vec<u8>>>) {
     for batch in all.chunks(BATCH) {
         let mut running = JoinSet::new();
-        for pieces in batch.to_vec() {
+        for pieces in batch.iter().cloned() {
             let gate = gate.clone();
             running.spawn(async move {
                 let views: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();

@@ -65,8 +65,7 @@ async fn t04_without_a_name_the_address_is_judged() {
     for (ip_site, passes) in [(IpSite::Allow, true), (IpSite::Observe, true), (IpSite::Block, false)] {
         let rules = Rules { ip_site, ..Rules::default() };
         let gate = TlsGate::with(fixture::view(rules), |_| {}).await;
-        let expected =
-            if passes { Outcome::Passed(nameless.clone()) } else { Outcome::Alert(UNRECOGNIZED_NAME) };
+        let expected = if passes { Outcome::Passed(nameless.clone()) } else { Outcome::Alert(UNRECOGNIZED_NAME) };
         assert_eq!(gate.outcome(&nameless).await, expected, "{ip_site:?}");
     }
 }

@@ -68,7 +68,11 @@ async fn names_are_resolved_and_the_port_is_the_one_reached() {
         ("missing.here.cn", OriginFailure::Nowhere),
     ] {
         assert_eq!(gate.outcome(&hello(name)).await, Outcome::Alert(INTERNAL_ERROR), "{name}");
-        assert_eq!(gate.http.counters.tls.origin_failures(failure), 1 + u64::from(name.starts_with("missing")), "{name}");
+        assert_eq!(
+            gate.http.counters.tls.origin_failures(failure),
+            1 + u64::from(name.starts_with("missing")),
+            "{name}"
+        );
     }
     assert_eq!(origin.connections(), 3);
 }
@@ -158,7 +162,8 @@ async fn origins_of_http_are_told_of_the_client_once_a_connection() {
         assert_eq!(client.response().await.status, 204);
     }
     let (seen, from) = (serving.await.expect("no panic inside"), client.stream.local_addr().expect("an address"));
-    let header = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\nGET / HTTP/1.1\r\n", from.port(), gate.http.addr.port());
+    let header =
+        format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\nGET / HTTP/1.1\r\n", from.port(), gate.http.addr.port());
     assert!(seen.starts_with(&header), "{seen}");
     assert_eq!(seen.matches("PROXY ").count(), 1);
 }

@@ -27,8 +27,9 @@ async fn t11_a_second_hello_for_the_same_name_passes() {
             tokio::task::yield_now().await;
         }
         client.stream.shutdown().await.expect("ends");
-        assert_eq!(Outcome::read(client.rest().await), Outcome::Passed(hello("here.cn")));
-        assert_eq!(gate.origin.seen().last(), Some(&[hello("here.cn"), second].concat()), "unchanged");
+        let both = [hello("here.cn"), second].concat();
+        assert_eq!(Outcome::read(client.rest().await), Outcome::Passed(both.clone()));
+        assert_eq!(gate.origin.seen().last(), Some(&both), "unchanged");
     }
     assert_eq!(gate.counters().retries(Retry::SameName), 3);
 }
