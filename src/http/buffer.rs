@@ -25,6 +25,11 @@ impl Buffer {
         Self { octets: vec![0; OCTETS_INITIAL], start: 0, end: 0, octets_max }
     }
 
+    /// A buffer without memory, in place of one that is needed no more.
+    pub fn empty() -> Self {
+        Self { octets: Vec::new(), start: 0, end: 0, octets_max: 0 }
+    }
+
     /// What was read and not used.
     pub fn filled(&self) -> &[u8] {
         &self.octets[self.start..self.end]

@@ -2,11 +2,7 @@
 
 mod client;
 
-use std::future::{Future, poll_fn};
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::Poll;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,16 +12,16 @@ use tokio::time::Instant;
 use super::body::{BodyError, Framing};
 use super::buffer::Buffer;
 use super::counters::{OriginFailure, RequestOutcome};
+use super::entry::{Arrival, Draining};
 use super::gate::{Asked, Blocked, Decision, Gate, PageRequest};
 use super::head::{Field, HeadError, Hop, Method, Progress, RequestParser};
 use super::host::{HostError, HostName, address_text};
 use super::negotiate::{Format, Language};
-use super::origin::{OriginConnection, head_limits};
+use super::origin::{Carries, Ends, OriginConnection, Route, head_limits};
 use super::relay::{ClientSide, Outcome, Plan, RelayError, Relayed, persistence, relay};
 use super::reply::Short;
 use super::timer::Timer;
 use super::tunnel;
-use crate::clients::{ClientPlace, Clients};
 use crate::drain::{DrainWatch, Phase};
 
 /// Greatest answer to an ACME challenge; a key authorisation has under 200 octets (RFC 8555 section 8.1).
@@ -35,31 +31,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How much of it.
 const LINGER_OCTETS_MAX: usize = 1 << 20;
 
-/// Serves a connection until it ends.
-///
-/// `place` is the client's among its connections; a listed proxy's client is counted once the proxy has named it.
-pub(super) async fn serve(
-    gate: Arc<Gate>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: Option<ClientPlace>,
-    clients: &Arc<Clients>,
-    drain: DrainWatch,
-) {
-    // Small answers leave at once; a failure costs time only.
-    let _ = stream.set_nodelay(true);
-    let Ok(local) = stream.local_addr() else { return };
-    let mut connection = Connection::new(&gate, stream, peer, local, drain);
-    if connection.peer_is_listed && !connection.read_proxy_header().await {
-        return;
-    }
-    let is_named = connection.client != peer.ip().to_canonical();
-    let held = if is_named { clients.enter(connection.client) } else { place };
-    if is_named && held.is_none() {
-        gate.counters().connections_refused.increment();
-        return;
-    }
-    connection.client_text = connection.client.to_string();
+/// Serves a connection of HTTP until it ends.
+pub(super) async fn serve(gate: &Gate, arrival: Arrival) {
+    let mut connection = Connection::new(gate, arrival);
     while connection.serve_one().await == After::Next {
         connection.input.settle();
     }
@@ -92,13 +66,11 @@ enum HeadRead {
 struct Connection<'a> {
     gate: &'a Gate,
     stream: TcpStream,
-    /// Who connected: the peer, or whom its PROXY header names.
-    client: IpAddr,
+    /// Who talks to whom.
+    ends: Ends,
     client_text: String,
     /// True when the peer is a proxy whose word is taken.
     peer_is_listed: bool,
-    /// The address reached.
-    local: SocketAddr,
     input: Buffer,
     parser: RequestParser,
     request: Vec<u8>,
@@ -112,23 +84,23 @@ struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    fn new(gate: &'a Gate, stream: TcpStream, peer: SocketAddr, local: SocketAddr, drain: DrainWatch) -> Self {
+    fn new(gate: &'a Gate, arrival: Arrival) -> Self {
         let limits = head_limits(gate.settings());
+        let Arrival { stream, ends, peer_is_listed, input, timer, drain, draining } = arrival;
         Self {
             gate,
             stream,
-            client: peer.ip().to_canonical(),
-            client_text: String::new(),
-            peer_is_listed: gate.settings().lists(peer.ip()),
-            local,
-            input: Buffer::new(limits.octets_max),
+            ends,
+            client_text: ends.client.ip().to_string(),
+            peer_is_listed,
+            input,
             parser: RequestParser::new(limits),
             request: Vec::with_capacity(1024),
             out: Vec::with_capacity(4096),
-            timer: Timer::new(gate.settings().idle_timeout),
+            timer,
             host: HostMemo::default(),
             origin: None,
-            draining: Draining::new(drain.clone()),
+            draining,
             drain,
             served: 0,
         }
@@ -199,7 +171,7 @@ impl<'a> Connection<'a> {
             Some(host) => self.host.read(head.host_text.of(host.of(octets))),
             None => {
                 self.gate.counters().without_host.increment();
-                self.host.reached(self.local.ip())
+                self.host.reached(self.ends.reached.ip())
             }
         };
         let Ok(host) = asked_host else { return self.refuse(HeadError::BadHost).await };
@@ -211,7 +183,7 @@ impl<'a> Connection<'a> {
         if head.values(octets, Field::Via).any(is_ours) {
             return self.refuse(HeadError::Loop).await;
         }
-        let reached = self.local.ip().to_canonical();
+        let reached = self.ends.reached.ip().to_canonical();
         let plain_path = is_plain.then(|| head.path(octets));
         let shown = head.host.map_or("", |host| head.host_text.of(host.of(octets)));
         match self.gate.decide(&Asked { host, shown, client, reached, plain_path }) {
@@ -335,18 +307,20 @@ impl<'a> Connection<'a> {
             Some(host) => head.write(octets, host.of(octets), &hop, &mut self.request),
             // What was judged is what the origin is asked for.
             None => {
-                let reached = address_text(self.local.ip(), self.local.port());
+                let reached = address_text(self.ends.reached.ip(), self.ends.reached.port());
                 head.write(octets, reached.as_bytes(), &hop, &mut self.request);
             }
         }
         let head_octets = head.octets;
         self.input.consume(head_octets);
+        let Some(host) = self.host.last() else { return After::Close };
         let mut client = ClientSide {
             stream: &mut self.stream,
             input: &mut self.input,
             request: &mut self.request,
             out: &mut self.out,
             timer: &mut self.timer,
+            route: Route { host, ends: &self.ends, carries: Carries::Http },
         };
         let outcome = relay(self.gate, &mut client, &mut self.origin, &plan).await;
         self.conclude(&plan, outcome).await
@@ -367,7 +341,7 @@ impl<'a> Connection<'a> {
             Ok(Relayed::Upgraded) => {
                 counters.request(passed);
                 if let (Some(mut origin), Some(host)) = (self.origin.take(), self.host.last()) {
-                    let reached = self.local.ip().to_canonical();
+                    let reached = self.ends.reached.ip().to_canonical();
                     let stream = tunnel::Stream { host, reached, drain: &self.drain };
                     tunnel::pass(self.gate, &stream, &mut self.stream, &mut self.input, &mut origin).await;
                 }
@@ -438,31 +412,5 @@ impl HostMemo {
     /// The host of the request in work.
     fn last(&self) -> Option<&HostName> {
         self.name.as_ref()
-    }
-}
-
-//--- Draining --------------------------------------------------------------------------------------------------------
-
-/// The wait for the drain, registered once for all requests of a connection.
-struct Draining {
-    wait: Pin<Box<dyn Future<Output = ()> + Send>>,
-    is_over: bool,
-}
-
-impl Draining {
-    fn new(mut drain: DrainWatch) -> Self {
-        Self { wait: Box::pin(async move { drain.reached(Phase::Draining).await }), is_over: false }
-    }
-
-    /// Returns once the drain has begun, each time it is asked.
-    async fn wait(&mut self) {
-        poll_fn(|context| {
-            if !self.is_over && self.wait.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
-            self.is_over = true;
-            Poll::Ready(())
-        })
-        .await;
     }
 }

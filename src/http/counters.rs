@@ -2,8 +2,13 @@
 
 use super::body::BodyError;
 use super::head::HeadError;
+use super::tls;
 use crate::count::{Counter, Gauge, Histogram, Labels, Observe, Sample};
+use crate::model::Via;
 use crate::policy::{Action, Reason, Verdict};
+
+/// The planes whose verdicts are counted here.
+const PLANES: [Via; 2] = [Via::Http, Via::Tls];
 
 /// What became of a request.
 ///
@@ -47,6 +52,10 @@ pub enum OriginFailure {
     Connect,
     /// Its answer is no response head by our reading.
     Head,
+    /// It is the gate itself.
+    Loop,
+    /// Nothing says where it is: no setting, no original destination, no address for the name.
+    Nowhere,
     /// It closed the connection without an answer.
     Silent,
     /// It took too long.
@@ -56,10 +65,12 @@ pub enum OriginFailure {
 }
 
 impl OriginFailure {
-    const ALL: [(Self, &'static str); 6] = [
+    pub(super) const ALL: [(Self, &'static str); 8] = [
         (Self::Body, "body"),
         (Self::Connect, "connect"),
         (Self::Head, "head"),
+        (Self::Loop, "loop"),
+        (Self::Nowhere, "nowhere"),
         (Self::Silent, "silent"),
         (Self::Slow, "slow"),
         (Self::TooLong, "too_long"),
@@ -77,7 +88,9 @@ pub struct Counters {
     requests: [Counter; RequestOutcome::ALL.len()],
     head_errors: [Counter; HeadError::ALL.len()],
     origin_failures: [Counter; OriginFailure::ALL.len()],
-    verdicts: [[Counter; Reason::ALL.len()]; 2],
+    verdicts: [[[Counter; Reason::ALL.len()]; 2]; PLANES.len()],
+    /// TLS that is passed on.
+    pub tls: tls::Counters,
     /// Request bodies that broke their framing.
     pub body_errors: Counter,
     /// Request heads that took too long (D-H25).
@@ -100,6 +113,8 @@ pub struct Counters {
     pub origin_retries: Counter,
     /// Time from a request's last octet to the origin's response head.
     pub origin_times: Histogram,
+    /// Connections of our own that came back to us.
+    pub loops: Counter,
     /// Errors of `accept`.
     pub socket_errors: Counter,
     /// Connections turned away at a limit.
@@ -132,9 +147,10 @@ impl Counters {
         self.origin_failures[failure as usize].increment();
     }
 
-    /// Counts a verdict.
-    pub fn verdict(&self, verdict: &Verdict) {
-        self.verdicts[verdict.action as usize][verdict.reason.index()].increment();
+    /// Counts a verdict of a plane.
+    pub fn verdict(&self, via: Via, verdict: &Verdict) {
+        let plane = PLANES.iter().position(|plane| *plane == via).unwrap_or_default();
+        self.verdicts[plane][verdict.action as usize][verdict.reason.index()].increment();
     }
 
     /// Requests with an outcome so far.
@@ -154,15 +170,17 @@ impl Observe for Counters {
         for ((_, outcome), counter) in RequestOutcome::ALL.iter().zip(&self.requests) {
             show("http_requests_total", &[("outcome", outcome)], count(counter));
         }
-        for action in [Action::Allow, Action::Block] {
-            for reason in Reason::ALL {
-                let labels = [("plane", "http"), ("action", action.label()), ("reason", reason.label())];
-                let counter = &self.verdicts[action as usize][reason.index()];
+        for (via, verdicts) in PLANES.iter().zip(&self.verdicts) {
+            for (action, reason) in [Action::Allow, Action::Block].into_iter().flat_map(|a| Reason::ALL.map(|r| (a, r)))
+            {
+                let labels = [("plane", via.label()), ("action", action.label()), ("reason", reason.label())];
+                let counter = &verdicts[action as usize][reason.index()];
                 if reason.action() == action || counter.value() > 0 {
                     show("verdicts_total", &labels, count(counter));
                 }
             }
         }
+        self.tls.observe(show);
         for ((_, kind), counter) in HeadError::ALL.iter().zip(&self.head_errors) {
             show("http_parse_errors_total", &[("kind", kind)], count(counter));
         }
@@ -179,6 +197,7 @@ impl Observe for Counters {
         show("http_proxy_headers_total", &[], count(&self.proxy_headers));
         show("http_upgrades_total", &[("outcome", "begun")], count(&self.upgrades));
         show("http_upgrades_total", &[("outcome", "ended_by_verdict")], count(&self.upgrades_ended));
+        show("http_loops_total", &[], count(&self.loops));
         show("http_origin_connections_total", &[], count(&self.origin_connections));
         show("http_origin_retries_total", &[], count(&self.origin_retries));
         show("http_origin_seconds", &[], Sample::Times(&self.origin_times));

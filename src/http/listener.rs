@@ -15,8 +15,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::Counters;
-use super::connection;
+use super::entry;
 use super::gate::Gate;
+use super::origin::ResolverError;
 use super::page::{PageError, Pages};
 use super::settings::Settings;
 use crate::clients::Clients;
@@ -34,6 +35,9 @@ pub enum BindError {
     /// The block page cannot be rendered.
     #[error(transparent)]
     Page(#[from] PageError),
+    /// The name servers of origins cannot be asked.
+    #[error("http.resolvers: {0}")]
+    Resolver(#[from] ResolverError),
     /// A socket could not be had.
     #[error("cannot listen on tcp {addr}: {source}")]
     Socket {
@@ -47,24 +51,29 @@ pub enum BindError {
 /// The HTTP plane with its sockets.
 pub struct Plane {
     gate: Arc<Gate>,
+    /// Those for plain HTTP first, then those for TLS; all take both.
     listeners: Vec<TcpListener>,
 }
 
 impl Plane {
     /// Loads the pages and binds every socket.
     pub async fn bind(
-        settings: Settings,
+        mut settings: Settings,
         view: SharedView,
         sink: Sink,
         counters: Arc<Counters>,
     ) -> Result<Self, BindError> {
         let pages = Pages::load(settings.block.pages.as_deref())?;
-        let listeners = settings
-            .listen
-            .iter()
-            .map(|&addr| bind(addr).map_err(|source| BindError::Socket { addr, source }))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { gate: Arc::new(Gate::new(settings, view, sink, counters, pages)), listeners })
+        let reach = if settings.transparent { Reach::Any } else { Reach::Own };
+        let mut listeners = Vec::with_capacity(settings.listen.len() + settings.tls_listen.len());
+        for addr in settings.listen.iter_mut().chain(&mut settings.tls_listen) {
+            let failed = |source| BindError::Socket { addr: *addr, source };
+            let listener = bind(*addr, reach).map_err(failed)?;
+            // A port chosen by the system is known only now.
+            *addr = listener.local_addr().map_err(failed)?;
+            listeners.push(listener);
+        }
+        Ok(Self { gate: Arc::new(Gate::new(settings, view, sink, counters, pages)?), listeners })
     }
 
     /// The plane without its sockets, to replace pages.
@@ -72,9 +81,14 @@ impl Plane {
         self.gate.clone()
     }
 
-    /// The addresses it listens on.
+    /// The addresses it listens on for plain HTTP.
     pub fn addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.gate.settings().listen.clone()
+    }
+
+    /// The addresses it listens on for TLS.
+    pub fn tls_addrs(&self) -> Vec<SocketAddr> {
+        self.gate.settings().tls_listen.clone()
     }
 
     /// Serves until the drain is over: no new connection after `Draining`, requests in work are finished, everything
@@ -84,6 +98,8 @@ impl Plane {
         let free = Arc::new(Semaphore::new(settings.connections_max));
         let clients = Clients::new(settings.connections_per_client_max);
         let mut tasks = JoinSet::new();
+        let (gate, watched) = (self.gate.clone(), drain.clone());
+        let watching = tokio::spawn(async move { gate.watch_changes(watched).await });
         for listener in self.listeners {
             tasks.spawn(accept(self.gate.clone(), listener, free.clone(), clients.clone(), drain.clone()));
         }
@@ -91,20 +107,42 @@ impl Plane {
             () = async { while tasks.join_next().await.is_some() {} } => {}
             () = drain.reached(Phase::Stopped) => tasks.abort_all(),
         }
+        watching.abort();
     }
 }
 
+/// Whose connections a socket takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Those to any address that the system's rules send here (TPROXY).
+    Any,
+    /// Those to its own.
+    Own,
+}
+
 /// A listening socket; IPv6 ones take IPv6 only, so that an IPv4 address is never met in disguise.
-pub(super) fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn bind(addr: SocketAddr, reach: Reach) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    if reach == Reach::Any {
+        // The option of IPv4 does it for sockets of IPv6 as well: the system has one mark for both.
+        socket.set_ip_transparent_v4(true).map_err(without_rights)?;
+    }
     socket.set_reuse_address(true)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Says which right is missing.
+fn without_rights(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error;
+    }
+    io::Error::new(error.kind(), "http.transparent needs CAP_NET_ADMIN or CAP_NET_RAW")
 }
 
 async fn accept(
@@ -140,7 +178,7 @@ async fn accept(
             let _held = permit;
             let counters = gate.clone();
             let _open = counters.counters().connections.enter();
-            connection::serve(gate, stream, peer, place, &clients, drain).await;
+            entry::serve(gate, stream, peer, place, &clients, drain).await;
         });
     }
     // Who comes now is refused at once and goes elsewhere, instead of waiting for nobody.

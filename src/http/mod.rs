@@ -1,8 +1,10 @@
 //! The HTTP plane: request heads, the verdict, the block page, the relay to the origin, listeners; readers of TLS and QUIC.
 //!
 //! ```text
-//! octets ─ head ─▶ host ─▶ gate (judge) ─▶ relay ─▶ origin
-//!                              └▶ page │ redirect │ 503                 refused heads ─▶ reply 4xx, close
+//! octets ─ entry ─ head ─▶ host ─▶ gate (judge) ─▶ relay ─▶ origin
+//!            │                         └▶ page │ redirect │ 503            refused heads ─▶ reply 4xx, close
+//!            └ hello ────▶ name ─▶ gate (judge) ─▶ both ways, unopened ─▶ origin
+//!                                      └▶ alert │ reset │ silence          refused hellos ─▶ alert, close
 //! ```
 //!
 //! One origin connection belongs to one client connection and is kept with it, so nothing of one client can be answered
@@ -11,15 +13,17 @@
 //! the tenth on a connection; an upgraded stream is judged again when registry or ranges change.
 //!
 //! Limits: `Settings` (heads, times, connections, requests), [`body`] (chunk sizes, extensions, trailers), [`buffer`],
-//! and the constants beside the loops they bound. It does not know the DNS plane, and it offers neither HTTP/2 nor TLS on
-//! these listeners: the preface of one is answered 505, a record of the other closed, both counted. [`hello`] and [`quic`]
-//! read what a TLS or QUIC client says in the open; they are functions of octets and have their limits with them.
+//! and the constants beside the loops they bound. It does not know the DNS plane. Every listener takes plain HTTP and TLS
+//! ([`tls`]); HTTP/2 is answered 505 and counted. [`hello`] and [`quic`] read what a TLS or QUIC client says in the open; they
+//! are functions of octets and have their limits with them.
 
 pub mod body;
 pub mod buffer;
+pub mod changes;
 pub mod connection;
 pub mod counters;
 pub mod demo;
+mod entry;
 pub mod gate;
 pub mod head;
 pub mod hello;
@@ -35,6 +39,7 @@ pub mod relay;
 pub mod reply;
 pub mod settings;
 pub mod timer;
+pub mod tls;
 pub mod tunnel;
 
 pub use counters::Counters;

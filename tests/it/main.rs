@@ -36,5 +36,6 @@ mod registry_saved;
 mod registry_signed;
 mod scenarios;
 mod tidy;
+mod tls_gate;
 mod transparency;
 mod vectors;

@@ -10,4 +10,5 @@ pub mod program;
 pub mod quic;
 pub mod shared;
 pub mod tls;
+pub mod tls_origin;
 pub mod upstream;

@@ -3,6 +3,8 @@
 
 mod browser;
 mod clients;
+mod redirect;
+mod tls;
 mod upstreams;
 
 /// True when the peers are there.
