@@ -68,7 +68,8 @@ impl Planes {
     /// Where everything listens.
     pub fn addrs(&self, admin: Option<SocketAddr>) -> Addrs {
         let demo_origin = self.demo.as_ref().map(|(_, addr)| *addr);
-        Addrs { dns: self.dns.addrs(), http: self.http.addrs(), admin, demo_origin }
+        let (dns, http, quic) = (self.dns.addrs(), self.http.addrs(), self.http.quic_addrs());
+        Addrs { dns, http, quic, admin, demo_origin }
     }
 
     /// Serves every plane that listens until the drain is over, and behind them the demo origin until all is stopped.
@@ -76,7 +77,7 @@ impl Planes {
         if !self.dns.addrs().is_empty() {
             tasks.spawn(self.dns.run(drain.clone()));
         }
-        if !self.http.addrs().is_empty() {
+        if !self.http.addrs().is_empty() || !self.http.quic_addrs().is_empty() {
             tasks.spawn(self.http.run(drain.clone()));
         }
         if let Some((demo, _)) = self.demo {
@@ -90,8 +91,10 @@ impl Planes {
 pub struct Addrs {
     /// The DNS plane, UDP and TCP.
     pub dns: Vec<SocketAddr>,
-    /// The HTTP plane.
+    /// The HTTP plane, TCP.
     pub http: Vec<SocketAddr>,
+    /// The HTTP plane, QUIC over UDP.
+    pub quic: Vec<SocketAddr>,
     /// The admin listener.
     pub admin: Option<SocketAddr>,
     /// The built-in demo origin.
@@ -106,6 +109,9 @@ impl Addrs {
             PlaneStatus { plane, addresses, transports }
         };
         let mut res = vec![plane("dns", "udp, tcp", &self.dns), plane("http", "tcp", &self.http)];
+        if !self.quic.is_empty() {
+            res.push(plane("quic", "udp", &self.quic));
+        }
         res.extend(self.admin.map(|addr| plane("admin", "tcp", &[addr])));
         res
     }
@@ -118,6 +124,9 @@ impl Addrs {
         }
         for addr in &self.http {
             tracing::info!("http listens on {addr}");
+        }
+        for addr in &self.quic {
+            tracing::info!("quic listens on {addr}, udp");
         }
         if let Some(addr) = self.demo_origin {
             tracing::info!("demo origin listens on {addr}");

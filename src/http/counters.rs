@@ -1,8 +1,10 @@
 //! What the HTTP plane counts. Sums close: each request head read, or refused, is one of `http_requests_total`.
 
 use super::body::BodyError;
+use super::flows::FlowCounters;
 use super::head::HeadError;
 use crate::count::{Counter, Gauge, Histogram, Labels, Observe, Sample};
+use crate::model::Via;
 use crate::policy::{Action, Reason, Verdict};
 
 /// What became of a request.
@@ -71,13 +73,21 @@ impl OriginFailure {
     }
 }
 
+/// Who reaches verdicts here.
+const PLANES: [Via; 2] = [Via::Http, Via::Quic];
+
+/// Verdicts of one of them, by action and reason.
+type PlaneVerdicts = [[Counter; Reason::ALL.len()]; 2];
+
 /// The HTTP plane's counters; shared by its listeners, read by `ops`.
 #[derive(Debug, Default)]
 pub struct Counters {
     requests: [Counter; RequestOutcome::ALL.len()],
     head_errors: [Counter; HeadError::ALL.len()],
     origin_failures: [Counter; OriginFailure::ALL.len()],
-    verdicts: [[Counter; Reason::ALL.len()]; 2],
+    verdicts: [PlaneVerdicts; PLANES.len()],
+    /// QUIC flows.
+    pub quic: FlowCounters,
     /// Request bodies that broke their framing.
     pub body_errors: Counter,
     /// Request heads that took too long (D-H25).
@@ -132,9 +142,10 @@ impl Counters {
         self.origin_failures[failure as usize].increment();
     }
 
-    /// Counts a verdict.
-    pub fn verdict(&self, verdict: &Verdict) {
-        self.verdicts[verdict.action as usize][verdict.reason.index()].increment();
+    /// Counts a verdict of a plane.
+    pub fn verdict(&self, via: Via, verdict: &Verdict) {
+        let plane = PLANES.iter().position(|plane| *plane == via).unwrap_or_default();
+        self.verdicts[plane][verdict.action as usize][verdict.reason.index()].increment();
     }
 
     /// Requests with an outcome so far.
@@ -154,15 +165,10 @@ impl Observe for Counters {
         for ((_, outcome), counter) in RequestOutcome::ALL.iter().zip(&self.requests) {
             show("http_requests_total", &[("outcome", outcome)], count(counter));
         }
-        for action in [Action::Allow, Action::Block] {
-            for reason in Reason::ALL {
-                let labels = [("plane", "http"), ("action", action.label()), ("reason", reason.label())];
-                let counter = &self.verdicts[action as usize][reason.index()];
-                if reason.action() == action || counter.value() > 0 {
-                    show("verdicts_total", &labels, count(counter));
-                }
-            }
+        for (via, verdicts) in PLANES.iter().zip(&self.verdicts) {
+            show_verdicts(*via, verdicts, show);
         }
+        self.quic.observe(show);
         for ((_, kind), counter) in HeadError::ALL.iter().zip(&self.head_errors) {
             show("http_parse_errors_total", &[("kind", kind)], count(counter));
         }
@@ -185,6 +191,22 @@ impl Observe for Counters {
         show("socket_errors_total", &[("plane", "http")], count(&self.socket_errors));
         show("connections_refused_total", &[("plane", "http")], count(&self.connections_refused));
         show("connections", &[("plane", "http")], Sample::Count(self.connections.value()));
+    }
+}
+
+fn show_verdicts(
+    via: Via,
+    verdicts: &PlaneVerdicts,
+    show: &mut dyn FnMut(&'static str, Labels<'_>, Sample<'_>),
+) {
+    for action in [Action::Allow, Action::Block] {
+        for reason in Reason::ALL {
+            let labels = [("plane", via.label()), ("action", action.label()), ("reason", reason.label())];
+            let counter = &verdicts[action as usize][reason.index()];
+            if reason.action() == action || counter.value() > 0 {
+                show("verdicts_total", &labels, Sample::Count(counter.value()));
+            }
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! One view a request, taken once (D-H31). The verdict rests on the host alone: no forwarding field (D-H24), no method
 //! (D-H29) and no path changes it, but for the ACME carve-out, which is off unless configured (D-H30).
 
+pub mod unopened;
+
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -13,6 +15,8 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+
+pub use unopened::{Epoch, Passage, Unopened};
 
 use super::Counters;
 use super::head::response::Persistence;
@@ -121,6 +125,11 @@ impl Gate {
         &self.counters
     }
 
+    /// The counters, for those who outlive a borrow.
+    pub fn shared_counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
     /// The time of day.
     pub fn now(&self) -> SystemTime {
         self.view.now()
@@ -151,8 +160,8 @@ impl Gate {
             Stance::Enforce | Stance::Observe => {}
         }
         let now = self.view.now();
-        let verdict = judge(&view, asked.host, asked.reached, now);
-        self.counters.verdict(&verdict);
+        let verdict = judge(&view, Via::Http, asked.host, asked.reached, now);
+        self.counters.verdict(Via::Http, &verdict);
         let blocks = stance == Stance::Enforce && verdict.blocks();
         let carved_out = blocks && self.settings.acme_carve_out && is_acme_challenge(asked, &verdict);
         let is_for_real = verdict.action == Action::Allow || verdict.enforceable;
@@ -181,7 +190,7 @@ impl Gate {
     /// A gate that lost its data ends no stream: it was judged when it began.
     pub fn still_passes(&self, host: &HostName, reached: IpAddr) -> bool {
         let view = self.view.load();
-        view.stance() != Stance::Enforce || !judge(&view, host, reached, self.view.now()).blocks()
+        view.stance() != Stance::Enforce || !judge(&view, Via::Http, host, reached, self.view.now()).blocks()
     }
 
     //--- Answering ---------------------------------------------------------------------------------------------------
@@ -302,11 +311,11 @@ impl Gate {
     }
 }
 
-fn judge(view: &View, host: &HostName, reached: IpAddr, now: SystemTime) -> Verdict {
+fn judge(view: &View, via: Via, host: &HostName, reached: IpAddr, now: SystemTime) -> Verdict {
     // The address reached tells nothing in line, for it may be a balancer's, or translated on the way; unless the operator
     // says that filings are bound to theirs.
     let hop = if view.registry.has_bind_check() { Hop::InLineAt(reached) } else { Hop::InLine };
-    view.judge(&Subject { host: host.as_host(), hop, via: Via::Http }, now)
+    view.judge(&Subject { host: host.as_host(), hop, via }, now)
 }
 
 /// True for a request that a certificate authority would send to check control of a name that lacks only its filing.

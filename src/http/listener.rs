@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 
 use super::Counters;
 use super::connection;
+use super::flows::udp::Udp;
+use super::flows::{self, FlowGate};
 use super::gate::Gate;
 use super::page::{PageError, Pages};
 use super::settings::Settings;
@@ -35,10 +37,12 @@ pub enum BindError {
     #[error(transparent)]
     Page(#[from] PageError),
     /// A socket could not be had.
-    #[error("cannot listen on tcp {addr}: {source}")]
+    #[error("cannot listen on {transport} {addr}: {source}")]
     Socket {
         /// The address.
         addr: SocketAddr,
+        /// `tcp` or `udp`.
+        transport: &'static str,
         /// What the system says.
         source: io::Error,
     },
@@ -48,6 +52,7 @@ pub enum BindError {
 pub struct Plane {
     gate: Arc<Gate>,
     listeners: Vec<TcpListener>,
+    quic: Vec<Vec<Arc<Udp>>>,
 }
 
 impl Plane {
@@ -62,9 +67,14 @@ impl Plane {
         let listeners = settings
             .listen
             .iter()
-            .map(|&addr| bind(addr).map_err(|source| BindError::Socket { addr, source }))
+            .map(|&addr| bind(addr).map_err(|source| BindError::Socket { addr, transport: "tcp", source }))
             .collect::<Result<_, _>>()?;
-        Ok(Self { gate: Arc::new(Gate::new(settings, view, sink, counters, pages)), listeners })
+        let quic = settings
+            .quic_listen
+            .iter()
+            .map(|&addr| flows::sockets::bind(addr).map_err(|source| BindError::Socket { addr, transport: "udp", source }))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { gate: Arc::new(Gate::new(settings, view, sink, counters, pages)), listeners, quic })
     }
 
     /// The plane without its sockets, to replace pages.
@@ -77,6 +87,11 @@ impl Plane {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
+    /// The addresses it listens on for QUIC.
+    pub fn quic_addrs(&self) -> Vec<SocketAddr> {
+        self.quic.iter().filter_map(|listeners| listeners.first()).map(|listener| listener.addr()).collect()
+    }
+
     /// Serves until the drain is over: no new connection after `Draining`, requests in work are finished, everything
     /// ends at `Stopped`.
     pub async fn run(self, mut drain: DrainWatch) {
@@ -86,6 +101,11 @@ impl Plane {
         let mut tasks = JoinSet::new();
         for listener in self.listeners {
             tasks.spawn(accept(self.gate.clone(), listener, free.clone(), clients.clone(), drain.clone()));
+        }
+        if !self.quic.is_empty() {
+            // One client, one limit: its TCP connections and its QUIC flows count together.
+            let flows = Arc::new(FlowGate::new(self.gate.clone(), clients.clone()));
+            tasks.spawn(flows::sockets::run(flows, self.quic.concat(), drain.clone()));
         }
         tokio::select! {
             () = async { while tasks.join_next().await.is_some() {} } => {}

@@ -13,13 +13,15 @@
 //! Limits: `Settings` (heads, times, connections, requests), [`body`] (chunk sizes, extensions, trailers), [`buffer`],
 //! and the constants beside the loops they bound. It does not know the DNS plane, and it offers neither HTTP/2 nor TLS on
 //! these listeners: the preface of one is answered 505, a record of the other closed, both counted. [`hello`] and [`quic`]
-//! read what a TLS or QUIC client says in the open; they are functions of octets and have their limits with them.
+//! read what a TLS or QUIC client says in the open; they are functions of octets and have their limits with them. [`flows`]
+//! gates QUIC: one verdict a connection, on its first packets.
 
 pub mod body;
 pub mod buffer;
 pub mod connection;
 pub mod counters;
 pub mod demo;
+pub mod flows;
 pub mod gate;
 pub mod head;
 pub mod hello;

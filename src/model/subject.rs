@@ -36,8 +36,10 @@ pub enum Hop<'a> {
 pub enum Via {
     /// A DNS answer.
     Dns,
-    /// An HTTP request, TLS ClientHello or QUIC Initial.
+    /// An HTTP request or TLS ClientHello.
     Http,
+    /// A QUIC flight.
+    Quic,
 }
 
 impl Via {
@@ -46,6 +48,7 @@ impl Via {
         match self {
             Self::Dns => "dns",
             Self::Http => "http",
+            Self::Quic => "quic",
         }
     }
 }

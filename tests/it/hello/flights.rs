@@ -50,7 +50,7 @@ fn datagrams_are_sorted_by_their_first_header() {
     assert_eq!(arrival(&long), Arrival::Drop(Unwanted::NoPacket(HeaderError::CidTooLong)));
     let mut unfixed = sealed.clone();
     unfixed[0] &= !0x40;
-    assert_eq!(arrival(&unfixed), Arrival::Drop(Unwanted::NoPacket(HeaderError::FixedBitClear)));
+    assert!(matches!(arrival(&unfixed), Arrival::Initial(_)), "a server may read it, so it is read here");
     assert_eq!(arrival(&[]), Arrival::Drop(Unwanted::NoPacket(HeaderError::CutShort)));
     assert_eq!(arrival(&[0x12, 0x34]), Arrival::Drop(Unwanted::NoPacket(HeaderError::FixedBitClear)));
     assert_eq!(arrival(b"\x43abcdef"), Arrival::Short(b"abcdef"));
@@ -134,7 +134,7 @@ fn the_second_hello_after_a_retry_request_must_name_the_same_site() {
                 .sealed()
         });
         assert_eq!(flight.read(&start, scratch), Reading::Nothing, "before the server's choice is known");
-        flight.expect_also(server_cid);
+        flight.answered(server_cid, Version::V1);
         assert_eq!(flight.read(&start, scratch), Reading::NeedMore);
         assert_eq!(summary(&flight.read(&end, scratch)), expected);
     }
