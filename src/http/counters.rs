@@ -194,11 +194,7 @@ impl Observe for Counters {
     }
 }
 
-fn show_verdicts(
-    via: Via,
-    verdicts: &PlaneVerdicts,
-    show: &mut dyn FnMut(&'static str, Labels<'_>, Sample<'_>),
-) {
+fn show_verdicts(via: Via, verdicts: &PlaneVerdicts, show: &mut dyn FnMut(&'static str, Labels<'_>, Sample<'_>)) {
     for action in [Action::Allow, Action::Block] {
         for reason in Reason::ALL {
             let labels = [("plane", via.label()), ("action", action.label()), ("reason", reason.label())];

@@ -72,7 +72,9 @@ impl Plane {
         let quic = settings
             .quic_listen
             .iter()
-            .map(|&addr| flows::sockets::bind(addr).map_err(|source| BindError::Socket { addr, transport: "udp", source }))
+            .map(|&addr| {
+                flows::sockets::bind(addr).map_err(|source| BindError::Socket { addr, transport: "udp", source })
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self { gate: Arc::new(Gate::new(settings, view, sink, counters, pages)), listeners, quic })
     }

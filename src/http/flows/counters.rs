@@ -184,11 +184,9 @@ impl Observe for FlowCounters {
         for (direction, counter) in [("in", &self.datagrams_in), ("out", &self.datagrams_out)] {
             show("quic_datagrams_total", &[("direction", direction)], count(counter));
         }
-        for (kind, counter) in [
-            ("close", &self.closes),
-            ("negotiation", &self.negotiations),
-            ("withheld", &self.replies_withheld),
-        ] {
+        for (kind, counter) in
+            [("close", &self.closes), ("negotiation", &self.negotiations), ("withheld", &self.replies_withheld)]
+        {
             show("quic_replies_total", &[("kind", kind)], count(counter));
         }
         show("quic_migrations_total", &[], count(&self.migrations));

@@ -101,8 +101,7 @@ impl Flights {
     /// None yet. Flights wait for `hello_time` at most; `flows_max` bounds their number further.
     pub fn new(hello_octets_max: usize, hello_time: Duration, flows_max: usize, counters: Arc<Counters>) -> Self {
         let queue = |most: usize, time| Queue { order: VecDeque::new(), live: 0, most: most.min(flows_max), time };
-        let queues =
-            [queue(WAITING_MAX, hello_time), queue(PASSED_MAX, PASSED_TIME), queue(REFUSED_MAX, REFUSED_TIME)];
+        let queues = [queue(WAITING_MAX, hello_time), queue(PASSED_MAX, PASSED_TIME), queue(REFUSED_MAX, REFUSED_TIME)];
         let (by_pair, scratch) = (HashMap::new(), Vec::new());
         Self { by_pair, queues, octets: 0, next_id: 0, hello_octets_max, scratch, counters }
     }

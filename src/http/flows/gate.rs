@@ -47,8 +47,7 @@ impl FlowGate {
     pub fn new(gate: Arc<Gate>, clients: Arc<Clients>) -> Self {
         let settings = gate.settings();
         let (counters, flows_max) = (gate.shared_counters(), settings.quic_flows_max);
-        let flights =
-            Flights::new(settings.hello_octets_max, settings.hello_timeout, flows_max, counters.clone());
+        let flights = Flights::new(settings.hello_octets_max, settings.hello_timeout, flows_max, counters.clone());
         Self {
             peer: settings.fixed_quic,
             flights: Mutex::new(flights),
@@ -362,7 +361,8 @@ impl FlowGate {
 
     fn learn(&self, path: &Arc<Path>, datagram: &[u8]) {
         for packet in header::packets(datagram) {
-            let Ok(Packet::Long(Long { version, kind: kind @ (Kind::Initial | Kind::Handshake), dcid, scid, .. })) = packet
+            let Ok(Packet::Long(Long { version, kind: kind @ (Kind::Initial | Kind::Handshake), dcid, scid, .. })) =
+                packet
             else {
                 return;
             };

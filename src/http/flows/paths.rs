@@ -84,7 +84,10 @@ impl Paths {
     /// The path whose server has a connection ID that what follows a short header's first octet begins with (D-Q8).
     pub fn of_short(&self, after_first: &[u8]) -> Option<Arc<Path>> {
         let is_used = |length: &usize| self.lengths[*length].load(Ordering::Relaxed) > 0;
-        (CID_OCTETS_MIN..=CID_OCTETS_MAX).rev().filter(is_used).find_map(|length| self.of_cid(after_first.get(..length)?))
+        (CID_OCTETS_MIN..=CID_OCTETS_MAX)
+            .rev()
+            .filter(is_used)
+            .find_map(|length| self.of_cid(after_first.get(..length)?))
     }
 
     /// The path whose server has a connection ID.
@@ -105,13 +108,7 @@ impl Paths {
     //--- Opening -----------------------------------------------------------------------------------------------------
 
     /// Opens the path of a pair for a host that passed. Gives those that had to go for it as well.
-    pub fn open(
-        &self,
-        pair: Pair,
-        listener: &Arc<Udp>,
-        peer: SocketAddr,
-        host: HostName,
-    ) -> Result<Opened, PathError> {
+    pub fn open(&self, pair: Pair, listener: &Arc<Udp>, peer: SocketAddr, host: HostName) -> Result<Opened, PathError> {
         let family = Arc::new(Family::default());
         if !family.admit(host) {
             return Err(PathError::Hosts);
@@ -128,7 +125,13 @@ impl Paths {
     }
 
     /// Opens another path of a flow, to the address its client comes from now. Its proof is the connection ID.
-    pub fn open_sibling(&self, pair: Pair, listener: &Arc<Udp>, of: &Arc<Path>, peer: SocketAddr) -> Result<Opened, PathError> {
+    pub fn open_sibling(
+        &self,
+        pair: Pair,
+        listener: &Arc<Udp>,
+        of: &Arc<Path>,
+        peer: SocketAddr,
+    ) -> Result<Opened, PathError> {
         let mut gone = Vec::new();
         if self.count() >= self.most {
             gone.push(self.evict_opening().ok_or(PathError::Full)?);
@@ -143,7 +146,13 @@ impl Paths {
         Ok(Opened { path, gone })
     }
 
-    fn insert(&self, pair: Pair, listener: &Arc<Udp>, family: Arc<Family>, peer: SocketAddr) -> Result<Arc<Path>, PathError> {
+    fn insert(
+        &self,
+        pair: Pair,
+        listener: &Arc<Udp>,
+        family: Arc<Family>,
+        peer: SocketAddr,
+    ) -> Result<Arc<Path>, PathError> {
         let place = self.clients.enter(pair.client_ip()).ok_or(PathError::Client)?;
         let path = Arc::new(Path::open(pair, listener.clone(), family, peer, place)?);
         let mut siblings = path.family.paths.lock().unwrap_or_else(PoisonError::into_inner);

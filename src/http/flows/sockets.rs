@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+use super::Pair;
 use super::counters::PathEnd;
 use super::gate::FlowGate;
 use super::path::Path;
 use super::udp::{Buffers, Udp};
-use super::Pair;
 use crate::drain::{DrainWatch, Phase};
 use crate::http::counters::OriginFailure;
 

@@ -94,7 +94,8 @@ impl Udp {
                 segment_size: is_run.then_some(stride),
                 src_ip: from,
             };
-            let sent = self.socket.try_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), &transmit));
+            // Without the runtime, which does not know yet that a new socket can be written to; nobody waits for it here.
+            let sent = self.state.try_send((&self.socket).into(), &transmit);
             if sent.is_err() && is_run && self.state.max_gso_segments() == 1 {
                 // The system cannot cut runs after all: the same again, one by one.
                 continue;

@@ -23,6 +23,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// A running plane.
 pub struct HttpGate {
     pub addr: SocketAddr,
+    /// Where it listens for QUIC.
+    pub quic: Vec<SocketAddr>,
     pub origin: Origin,
     pub view: SharedView,
     pub clock: Arc<AtomicU64>,
@@ -59,10 +61,10 @@ impl HttpGate {
         let counters = Arc::new(Counters::default());
         let (sink, records) = Sink::new();
         let plane = Plane::bind(settings, view.clone(), sink, counters.clone()).await.expect("binds");
-        let (addr, gate) = (plane.addrs()[0], plane.gate());
+        let (addr, quic, gate) = (plane.addrs()[0], plane.quic_addrs(), plane.gate());
         let (drain, watch) = DrainSignal::new();
         let running = tokio::spawn(plane.run(watch));
-        Self { addr, origin, view, clock: Arc::default(), counters, gate, records, drain, running }
+        Self { addr, quic, origin, view, clock: Arc::default(), counters, gate, records, drain, running }
     }
 
     /// A new connection.
