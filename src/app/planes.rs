@@ -68,8 +68,8 @@ impl Planes {
     /// Where everything listens.
     pub fn addrs(&self, admin: Option<SocketAddr>) -> Addrs {
         let demo_origin = self.demo.as_ref().map(|(_, addr)| *addr);
-        let (http, tls) = (self.http.addrs(), self.http.tls_addrs());
-        Addrs { dns: self.dns.addrs(), http, tls, admin, demo_origin }
+        let (http, tls, quic) = (self.http.addrs(), self.http.tls_addrs(), self.http.quic_addrs());
+        Addrs { dns: self.dns.addrs(), http, tls, quic, admin, demo_origin }
     }
 
     /// Serves every plane that listens until the drain is over, and behind them the demo origin until all is stopped.
@@ -77,7 +77,7 @@ impl Planes {
         if !self.dns.addrs().is_empty() {
             tasks.spawn(self.dns.run(drain.clone()));
         }
-        if !self.http.addrs().is_empty() || !self.http.tls_addrs().is_empty() {
+        if self.http.is_listening() {
             tasks.spawn(self.http.run(drain.clone()));
         }
         if let Some((demo, _)) = self.demo {
@@ -95,6 +95,8 @@ pub struct Addrs {
     pub http: Vec<SocketAddr>,
     /// The HTTP plane, TLS.
     pub tls: Vec<SocketAddr>,
+    /// The HTTP plane, QUIC over UDP.
+    pub quic: Vec<SocketAddr>,
     /// The admin listener.
     pub admin: Option<SocketAddr>,
     /// The built-in demo origin.
@@ -112,6 +114,9 @@ impl Addrs {
         if !self.tls.is_empty() {
             res.push(plane("tls", "tcp", &self.tls));
         }
+        if !self.quic.is_empty() {
+            res.push(plane("quic", "udp", &self.quic));
+        }
         res.extend(self.admin.map(|addr| plane("admin", "tcp", &[addr])));
         res
     }
@@ -127,6 +132,9 @@ impl Addrs {
         }
         for addr in &self.tls {
             tracing::info!("tls listens on {addr}");
+        }
+        for addr in &self.quic {
+            tracing::info!("quic listens on {addr}, udp");
         }
         if let Some(addr) = self.demo_origin {
             tracing::info!("demo origin listens on {addr}");

@@ -1,14 +1,12 @@
 //! What the HTTP plane counts. Sums close: each request head read, or refused, is one of `http_requests_total`.
 
 use super::body::BodyError;
+use super::flows::FlowCounters;
 use super::head::HeadError;
 use super::tls;
 use crate::count::{Counter, Gauge, Histogram, Labels, Observe, Sample};
 use crate::model::Via;
 use crate::policy::{Action, Reason, Verdict};
-
-/// The planes whose verdicts are counted here.
-const PLANES: [Via; 2] = [Via::Http, Via::Tls];
 
 /// What became of a request.
 ///
@@ -82,15 +80,23 @@ impl OriginFailure {
     }
 }
 
+/// Who reaches verdicts here.
+const PLANES: [Via; 3] = [Via::Http, Via::Quic, Via::Tls];
+
+/// Verdicts of one of them, by action and reason.
+type PlaneVerdicts = [[Counter; Reason::ALL.len()]; 2];
+
 /// The HTTP plane's counters; shared by its listeners, read by `ops`.
 #[derive(Debug, Default)]
 pub struct Counters {
     requests: [Counter; RequestOutcome::ALL.len()],
     head_errors: [Counter; HeadError::ALL.len()],
     origin_failures: [Counter; OriginFailure::ALL.len()],
-    verdicts: [[[Counter; Reason::ALL.len()]; 2]; PLANES.len()],
+    verdicts: [PlaneVerdicts; PLANES.len()],
     /// TLS that is passed on.
     pub tls: tls::Counters,
+    /// QUIC flows.
+    pub quic: FlowCounters,
     /// Request bodies that broke their framing.
     pub body_errors: Counter,
     /// Request heads that took too long (D-H25).
@@ -171,16 +177,10 @@ impl Observe for Counters {
             show("http_requests_total", &[("outcome", outcome)], count(counter));
         }
         for (via, verdicts) in PLANES.iter().zip(&self.verdicts) {
-            for (action, reason) in [Action::Allow, Action::Block].into_iter().flat_map(|a| Reason::ALL.map(|r| (a, r)))
-            {
-                let labels = [("plane", via.label()), ("action", action.label()), ("reason", reason.label())];
-                let counter = &verdicts[action as usize][reason.index()];
-                if reason.action() == action || counter.value() > 0 {
-                    show("verdicts_total", &labels, count(counter));
-                }
-            }
+            show_verdicts(*via, verdicts, show);
         }
         self.tls.observe(show);
+        self.quic.observe(show);
         for ((_, kind), counter) in HeadError::ALL.iter().zip(&self.head_errors) {
             show("http_parse_errors_total", &[("kind", kind)], count(counter));
         }
@@ -204,6 +204,18 @@ impl Observe for Counters {
         show("socket_errors_total", &[("plane", "http")], count(&self.socket_errors));
         show("connections_refused_total", &[("plane", "http")], count(&self.connections_refused));
         show("connections", &[("plane", "http")], Sample::Count(self.connections.value()));
+    }
+}
+
+fn show_verdicts(via: Via, verdicts: &PlaneVerdicts, show: &mut dyn FnMut(&'static str, Labels<'_>, Sample<'_>)) {
+    for action in [Action::Allow, Action::Block] {
+        for reason in Reason::ALL {
+            let labels = [("plane", via.label()), ("action", action.label()), ("reason", reason.label())];
+            let counter = &verdicts[action as usize][reason.index()];
+            if reason.action() == action || counter.value() > 0 {
+                show("verdicts_total", &labels, Sample::Count(counter.value()));
+            }
+        }
     }
 }
 

@@ -179,6 +179,11 @@ impl Gate {
         &self.counters
     }
 
+    /// The counters, for those who outlive a borrow.
+    pub fn shared_counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
     /// The time of day.
     pub fn now(&self) -> SystemTime {
         self.view.now()

@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 
 use super::Counters;
 use super::entry;
+use super::flows::udp::Udp;
+use super::flows::{self, FlowGate};
 use super::gate::Gate;
 use super::origin::ResolverError;
 use super::page::{PageError, Pages};
@@ -39,10 +41,12 @@ pub enum BindError {
     #[error("http.resolvers: {0}")]
     Resolver(#[from] ResolverError),
     /// A socket could not be had.
-    #[error("cannot listen on tcp {addr}: {source}")]
+    #[error("cannot listen on {transport} {addr}: {source}")]
     Socket {
         /// The address.
         addr: SocketAddr,
+        /// `tcp` or `udp`.
+        transport: &'static str,
         /// What the system says.
         source: io::Error,
     },
@@ -53,6 +57,7 @@ pub struct Plane {
     gate: Arc<Gate>,
     /// Those for plain HTTP first, then those for TLS; all take both.
     listeners: Vec<TcpListener>,
+    quic: Vec<Vec<Arc<Udp>>>,
 }
 
 impl Plane {
@@ -67,13 +72,20 @@ impl Plane {
         let reach = if settings.transparent { Reach::Any } else { Reach::Own };
         let mut listeners = Vec::with_capacity(settings.listen.len() + settings.tls_listen.len());
         for addr in settings.listen.iter_mut().chain(&mut settings.tls_listen) {
-            let failed = |source| BindError::Socket { addr: *addr, source };
+            let failed = |source| BindError::Socket { addr: *addr, transport: "tcp", source };
             let listener = bind(*addr, reach).map_err(failed)?;
             // A port chosen by the system is known only now.
             *addr = listener.local_addr().map_err(failed)?;
             listeners.push(listener);
         }
-        Ok(Self { gate: Arc::new(Gate::new(settings, view, sink, counters, pages)?), listeners })
+        let quic = settings
+            .quic_listen
+            .iter()
+            .map(|&addr| {
+                flows::sockets::bind(addr).map_err(|source| BindError::Socket { addr, transport: "udp", source })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { gate: Arc::new(Gate::new(settings, view, sink, counters, pages)?), listeners, quic })
     }
 
     /// The plane without its sockets, to replace pages.
@@ -91,6 +103,16 @@ impl Plane {
         self.gate.settings().tls_listen.clone()
     }
 
+    /// The addresses it listens on for QUIC.
+    pub fn quic_addrs(&self) -> Vec<SocketAddr> {
+        self.quic.iter().filter_map(|listeners| listeners.first()).map(|listener| listener.addr()).collect()
+    }
+
+    /// True with a socket of any kind.
+    pub fn is_listening(&self) -> bool {
+        !self.listeners.is_empty() || !self.quic.is_empty()
+    }
+
     /// Serves until the drain is over: no new connection after `Draining`, requests in work are finished, everything
     /// ends at `Stopped`.
     pub async fn run(self, mut drain: DrainWatch) {
@@ -102,6 +124,11 @@ impl Plane {
         let watching = tokio::spawn(async move { gate.watch_changes(watched).await });
         for listener in self.listeners {
             tasks.spawn(accept(self.gate.clone(), listener, free.clone(), clients.clone(), drain.clone()));
+        }
+        if !self.quic.is_empty() {
+            // One client, one limit: its TCP connections and its QUIC flows count together.
+            let flows = Arc::new(FlowGate::new(self.gate.clone(), clients.clone()));
+            tasks.spawn(flows::sockets::run(flows, self.quic.concat(), drain.clone()));
         }
         tokio::select! {
             () = async { while tasks.join_next().await.is_some() {} } => {}

@@ -13,9 +13,10 @@
 //! the tenth on a connection; an upgraded stream is judged again when registry or ranges change.
 //!
 //! Limits: `Settings` (heads, times, connections, requests), [`body`] (chunk sizes, extensions, trailers), [`buffer`],
-//! and the constants beside the loops they bound. It does not know the DNS plane. Every listener takes plain HTTP and TLS
-//! ([`tls`]); HTTP/2 is answered 505 and counted. [`hello`] and [`quic`] read what a TLS or QUIC client says in the open; they
-//! are functions of octets and have their limits with them.
+//! and the constants beside the loops they bound. It does not know the DNS plane. Every TCP listener takes plain HTTP and
+//! TLS ([`tls`]); HTTP/2 is answered 505 and counted. [`hello`] and [`quic`] read what a TLS or QUIC client says in the open;
+//! they are functions of octets and have their limits with them. [`flows`] gates QUIC: one verdict a connection, on its first
+//! packets.
 
 pub mod body;
 pub mod buffer;
@@ -24,6 +25,7 @@ pub mod connection;
 pub mod counters;
 pub mod demo;
 mod entry;
+pub mod flows;
 pub mod gate;
 pub mod head;
 pub mod hello;

@@ -40,6 +40,8 @@ pub enum Via {
     Http,
     /// A TLS ClientHello.
     Tls,
+    /// A QUIC flight.
+    Quic,
 }
 
 impl Via {
@@ -49,6 +51,7 @@ impl Via {
             Self::Dns => "dns",
             Self::Http => "http",
             Self::Tls => "tls",
+            Self::Quic => "quic",
         }
     }
 }

@@ -287,6 +287,12 @@ const BAD: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "version = 1\n[http]\norigin = \"original-dst\"\nquic-listen = [\"127.0.0.1:443\"]\n",
+        &[
+            "t.toml:4:15: http.quic-listen = \"127.0.0.1:443\": works with origin = \"fixed\" only, for now; expected []",
+        ],
+    ),
+    (
         "version = 1\n[http]\nproxy-protocol = { version = \"v3\" }\n",
         &["t.toml:3:30: http.proxy-protocol.version = \"v3\": expected \"v1\" or \"v2\""],
     ),

@@ -25,6 +25,7 @@ mod ops_faults;
 mod ops_files;
 mod peers;
 mod properties;
+mod quic_gate;
 mod ranges;
 mod readme;
 mod registry;

@@ -92,6 +92,9 @@ impl Checker<'_> {
                 }
             }
         }
+        if let Some(addr) = text.quic_listen.first().filter(|_| text.origin != OriginWord::Fixed) {
+            self.refuse("http.quic-listen", addr, "works with origin = \"fixed\" only, for now; expected []");
+        }
         if text.origin != OriginWord::Resolve && !text.resolvers.is_empty() {
             self.refuse("http.resolvers", &text.resolvers[0], "is used with origin = \"resolve\" only; expected []");
         }

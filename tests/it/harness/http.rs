@@ -25,6 +25,8 @@ pub struct HttpGate {
     pub addr: SocketAddr,
     /// The first listener for TLS, where there is one.
     pub tls: Option<SocketAddr>,
+    /// Where it listens for QUIC.
+    pub quic: Vec<SocketAddr>,
     pub origin: Origin,
     pub view: SharedView,
     pub clock: Arc<AtomicU64>,
@@ -62,9 +64,10 @@ impl HttpGate {
         let (sink, records) = Sink::new();
         let plane = Plane::bind(settings, view.clone(), sink, counters.clone()).await.expect("binds");
         let (addr, tls, gate) = (plane.addrs()[0], plane.tls_addrs().first().copied(), plane.gate());
+        let quic = plane.quic_addrs();
         let (drain, watch) = DrainSignal::new();
         let running = tokio::spawn(plane.run(watch));
-        Self { addr, tls, origin, view, clock: Arc::default(), counters, gate, records, drain, running }
+        Self { addr, tls, quic, origin, view, clock: Arc::default(), counters, gate, records, drain, running }
     }
 
     /// A new connection.

@@ -8,6 +8,7 @@ pub mod golden;
 pub mod http;
 pub mod program;
 pub mod quic;
+pub mod quic_gate;
 pub mod shared;
 pub mod tls;
 pub mod tls_origin;
