@@ -15,8 +15,15 @@
 //! search is sent on differs from name to name of one bucket, so that full buckets do not fill their neighbours. A name too
 //! long for a bucket is left out of its record, and compared in the arena.
 
+mod check;
+mod way;
+
+pub use check::Rows;
+use check::count_records;
+use way::Way;
+
 use super::cores::on_all_cores;
-use super::entry::{Entry, is_sound_alone};
+use super::entry::Entry;
 use super::memory::Memory;
 use crate::model::NameRef;
 
@@ -271,9 +278,7 @@ impl Buckets {
 
     /// The buckets where records of a hash may be, in the order in which they are searched.
     fn way(&self, hash: u64) -> Way {
-        /// Numbers of buckets before each was named with near certainty.
-        const ROUNDS: usize = 16;
-        Way { state: hash, count: self.count as u64, left: ROUNDS * self.count }
+        Way::new(hash, self.count)
     }
 }
 
@@ -303,73 +308,6 @@ pub enum Step {
     Missing,
     /// It may be in the next bucket.
     Next,
-}
-
-/// Numbers of buckets without end, but for a bound.
-#[derive(Clone, Copy, Debug)]
-struct Way {
-    state: u64,
-    count: u64,
-    left: usize,
-}
-
-impl Iterator for Way {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        self.left = self.left.checked_sub(1)?;
-        let number = ((self.state >> 32) * self.count) >> 32;
-        // Knuth's constants for a generator of full period; its upper half is what is used.
-        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        Some(number as usize)
-    }
-}
-
-/// Where rows begin, as far as a table that was written before is checked against it.
-pub trait Rows: Sync {
-    /// True when a row begins at this arena position.
-    fn contains(&self, position: u32) -> bool;
-
-    /// Has what [`Rows::contains`] will read fetched.
-    fn ask_for(&self, _position: u32) {}
-}
-
-impl<F: Fn(u32) -> bool + Sync> Rows for F {
-    fn contains(&self, position: u32) -> bool {
-        self(position)
-    }
-}
-
-/// How many records `buckets` hold, and their octets; `None` when they are none or lead to no row.
-fn count_records(buckets: &[u8], known: &impl Rows) -> Option<(usize, usize)> {
-    /// Buckets whose positions are fetched side by side.
-    const TOGETHER: usize = 32;
-    let (mut rows, mut filled) = (0, 0);
-    let mut positions = Vec::with_capacity(TOGETHER * 8);
-    for buckets in buckets.chunks(TOGETHER * BUCKET) {
-        positions.clear();
-        for bucket in buckets.chunks_exact(BUCKET) {
-            let records = bucket.get(HEAD..HEAD + usize::from(bucket[0]))?;
-            let mut at = 0;
-            while at < records.len() {
-                let octets = usize::from(*records.get(at + 1)?);
-                let record = records.get(at..at + octets)?;
-                if !is_sound_alone(record.get(RECORD_HEAD..)?) {
-                    return None;
-                }
-                let position = Record(record).position();
-                known.ask_for(position);
-                positions.push(position);
-                at += octets;
-            }
-            filled += records.len();
-        }
-        if !positions.iter().all(|&position| known.contains(position)) {
-            return None;
-        }
-        rows += positions.len();
-    }
-    Some((rows, filled))
 }
 
 /// The mark that a record of this hash leaves in a bucket it passes; of other bits than its home and its tag.
