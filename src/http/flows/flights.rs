@@ -115,8 +115,19 @@ impl Flights {
         judge: &mut dyn FnMut(&Hello<'_>) -> Ruling,
     ) -> Step {
         let first = shown.first;
-        if let Some(entry) = self.take(&pair, |entry| entry.is_of(first.version, first.dcid)) {
-            return self.go_on(pair, entry, shown, now, judge);
+        // After a Retry two flights have the same server, and only the later one's keys open what goes to it.
+        let mut ids = self.ids_of(&pair, first);
+        let is_known = !ids.is_empty();
+        while let Some(id) = ids.pop()
+            && let Some(entry) = self.take(&pair, |entry| entry.id == id)
+        {
+            let step = self.go_on(pair, entry, shown, now, judge);
+            if !matches!(step, Step::Drop(Dropped::NotAuthentic)) {
+                return step;
+            }
+        }
+        if is_known {
+            return Step::Drop(Dropped::NotAuthentic);
         }
         if !shown.begins {
             return Step::Drop(Dropped::NoFlow);
@@ -196,6 +207,15 @@ impl Flights {
     /// Flights of all kinds.
     pub fn count(&self) -> usize {
         self.queues.iter().map(|queue| queue.live).sum()
+    }
+
+    /// The flights a packet may belong to, latest last.
+    fn ids_of(&self, pair: &Pair, first: &Long<'_>) -> Vec<u64> {
+        let entries = self.by_pair.get(pair).into_iter().flatten();
+        let mut res: Vec<u64> =
+            entries.filter(|entry| entry.is_of(first.version, first.dcid)).map(|entry| entry.id).collect();
+        res.sort_unstable();
+        res
     }
 
     //--- Entries -----------------------------------------------------------------------------------------------------

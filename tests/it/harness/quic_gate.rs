@@ -209,12 +209,15 @@ pub fn short(dcid: &[u8], mark: u8) -> Vec<u8> {
 
 //--- Origin ----------------------------------------------------------------------------------------------------------
 
+/// A datagram, and where it came from.
+type Seen = (SocketAddr, Vec<u8>);
+
 /// An origin that keeps what it gets.
 #[derive(Clone)]
 pub struct QuicOrigin {
     pub addr: SocketAddr,
     socket: Arc<UdpSocket>,
-    seen: Arc<Mutex<Vec<(SocketAddr, Vec<u8>)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl QuicOrigin {
@@ -232,7 +235,7 @@ impl QuicOrigin {
     }
 
     /// Everything so far, each with where it came from.
-    pub fn seen(&self) -> Vec<(SocketAddr, Vec<u8>)> {
+    pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("no panic inside").clone()
     }
 

@@ -3,6 +3,7 @@
 
 mod browser;
 mod clients;
+mod quic;
 mod redirect;
 mod tls;
 mod upstreams;

@@ -1,10 +1,14 @@
 //! Nothing grows without bound, and a flood takes the places of its like alone.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use icpgate::http::Counters;
+use icpgate::http::flows::Pair;
 use icpgate::http::flows::counters::{Dropped, FlightOutcome, PathEnd};
-use icpgate::http::flows::flights::{HELD_OCTETS_MAX, OCTETS_MAX, PER_PAIR_MAX};
-use icpgate::http::quic::Version;
+use icpgate::http::flows::flights::{Flights, HELD_OCTETS_MAX, OCTETS_MAX, PER_PAIR_MAX, Shown, Step};
+use icpgate::http::quic::{Arrival, Version, arrival};
 
 use crate::harness::fixture;
 use crate::harness::quic::{DCID, Plain, SCID, crypto};
@@ -151,28 +155,25 @@ async fn what_is_held_is_bounded() {
     assert_eq!(gate.origin.count(), 0);
 }
 
-#[tokio::test]
-async fn octets_of_all_flights_together_are_bounded() {
-    // More than fits in all: each flight holds as much as it may, from its own address.
-    let gate = QuicGate::start().await;
-    let client = gate.client().await;
-    let padded = Plain { octets: 16_000, ..Plain::new(crypto(0, &[1, 0, 0x20, 0])) };
-    let all = OCTETS_MAX / 16_000;
-    let mut sockets = Vec::new();
-    for i in 0..all {
-        let dcid = (i as u64).to_be_bytes().to_vec();
-        if i % PER_PAIR_MAX == 0 {
-            sockets.push(gate.client().await);
-        }
-        sockets.last().unwrap_or(&client).send(&Plain { dcid, ..padded.clone() }.sealed()).await;
-        gate.until("taken", || {
-            let quic = gate.quic();
-            quic.waiting.value() + quic.flights(FlightOutcome::Evicted) == i as u64 + 1
-        })
-        .await;
-        assert!(gate.quic().held_octets.value() as usize <= OCTETS_MAX);
+#[test]
+fn octets_of_all_flights_together_are_bounded() {
+    // More than fits in all, from as many addresses.
+    let counters = Arc::new(Counters::default());
+    let mut flights = Flights::new(16 << 10, Duration::from_secs(5), 100_000, counters.clone());
+    let octets = Plain { octets: 16_000, ..Plain::new(crypto(0, &[1, 0, 0x20, 0])) }.sealed();
+    let Arrival::Initial(first) = arrival(&octets) else { panic!("no Initial") };
+    let shown = Shown { first: &first, octets: &octets, ecn: None, begins: true };
+    let now = tokio::time::Instant::now();
+    let reached = SocketAddr::from(([192, 0, 2, 1], 443));
+    for i in 0..OCTETS_MAX as u32 / 16_000 {
+        let client = SocketAddr::from((std::net::Ipv4Addr::from(i), 50_000));
+        let step = flights.initial(Pair { client, reached }, &shown, now, &mut |_| panic!("no hello"));
+        assert!(matches!(step, Step::Hold));
+        assert!(counters.quic.held_octets.value() as usize <= OCTETS_MAX);
     }
-    assert!(gate.quic().flights(FlightOutcome::Evicted) > 0);
+    assert!(counters.quic.flights(FlightOutcome::Evicted) > 0);
+    flights.expire(now + Duration::from_secs(6));
+    assert_eq!((flights.count(), counters.quic.held_octets.value()), (0, 0));
 }
 
 #[tokio::test]

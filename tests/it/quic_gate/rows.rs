@@ -221,6 +221,14 @@ async fn q06_after_a_retry_the_new_flight_is_judged_and_comes_from_the_same_sock
         if name == FILED {
             assert_eq!(gate.origin.nth(1).await, (path, again), "the token is good for this address");
             assert_eq!(gate.quic().flights(FlightOutcome::Passed), 2);
+            // What goes to the server's own connection ID is under the keys of the second flight.
+            gate.origin.send(path, &server_hello(&SERVER)).await;
+            client.recv().await;
+            let ack =
+                Plain { dcid: SERVER.to_vec(), number: 2, keys_of: Some(server_retry.to_vec()), ..Plain::new(vec![1]) };
+            let datagram = [ack.sealed(), handshake(&SERVER, &SCID)].concat();
+            client.send(&datagram).await;
+            assert_eq!(gate.origin.nth(2).await, (path, datagram));
         } else {
             assert_eq!(close_code(Version::V1, &server_retry, &client.recv().await), REFUSED);
             gate.origin_saw(&[hello(FILED).sealed()]).await;
