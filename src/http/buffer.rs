@@ -25,6 +25,11 @@ impl Buffer {
         Self { octets: vec![0; OCTETS_INITIAL], start: 0, end: 0, octets_max }
     }
 
+    /// A buffer that takes no memory and is filled no more.
+    pub fn spent() -> Self {
+        Self { octets: Vec::new(), start: 0, end: 0, octets_max: 0 }
+    }
+
     /// What was read and not used.
     pub fn filled(&self) -> &[u8] {
         &self.octets[self.start..self.end]

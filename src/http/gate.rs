@@ -4,22 +4,24 @@
 //! (D-H29) and no path changes it, but for the ACME carve-out, which is off unless configured (D-H30).
 
 use std::collections::hash_map::RandomState;
+use std::fmt::Write;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::Counters;
-use super::head::response::Persistence;
+use super::certificates::Certificates;
 use super::host::HostName;
+use super::http2::StreamPlaces;
 use super::negotiate::{Format, Language};
-use super::page::{Fill, Notice, Pages, Rendered, is_web_url, time_text};
-use super::reply::{ReplyHead, Short};
+use super::page::{Notice, Pages, Rendered, is_web_url, time_text};
+use super::reply::{Answer, AnswerField, Body};
 use super::settings::Settings;
 use crate::model::{Hop, Subject, Via};
 use crate::policy::sink::received_host;
@@ -80,10 +82,6 @@ pub struct PageRequest<'a> {
     pub language: Language,
     /// Format it takes.
     pub format: Format,
-    /// True for HEAD.
-    pub head_only: bool,
-    /// What becomes of the connection.
-    pub persistence: Persistence,
 }
 
 /// The HTTP plane without its sockets.
@@ -95,6 +93,8 @@ pub struct Gate {
     pages: ArcSwap<Pages>,
     pages_generation: AtomicU64,
     rendered: Cache<PageKey, Arc<Rendered>, ByOctets>,
+    certificates: ArcSwap<Certificates>,
+    streams: StreamPlaces,
     via: String,
 }
 
@@ -108,7 +108,10 @@ impl Gate {
         let pages = ArcSwap::from_pointee(pages);
         // Of this process alone, so that a request that comes round is told from one that came through another gate.
         let via = format!("icpgate-{:08x}", RandomState::new().hash_one(0) as u32);
-        Self { settings, view, sink, counters, pages, pages_generation: AtomicU64::new(0), rendered, via }
+        let certificates = ArcSwap::from_pointee(Certificates::default());
+        let streams = StreamPlaces::new(&settings);
+        let pages_generation = AtomicU64::new(0);
+        Self { settings, view, sink, counters, pages, pages_generation, rendered, certificates, streams, via }
     }
 
     /// The settings.
@@ -131,6 +134,21 @@ impl Gate {
         self.pages.store(Arc::new(pages));
         self.pages_generation.fetch_add(1, Ordering::Release);
         self.rendered.clear();
+    }
+
+    /// The certificates by which TLS may end here.
+    pub fn certificates(&self) -> Guard<Arc<Certificates>> {
+        self.certificates.load()
+    }
+
+    /// Replaces the certificates; the next handshake is made with the new ones.
+    pub fn replace_certificates(&self, certificates: Certificates) {
+        self.certificates.store(Arc::new(certificates));
+    }
+
+    /// The places for streams of HTTP/2 that are passed on.
+    pub fn streams(&self) -> &StreamPlaces {
+        &self.streams
     }
 
     /// Our name in `Via` (RFC 9110 section 7.6.3): a pseudonym of this process.
@@ -186,41 +204,40 @@ impl Gate {
 
     //--- Answering ---------------------------------------------------------------------------------------------------
 
-    /// Writes the answer to a blocked request.
-    pub fn write_block(&self, blocked: &Blocked, request: &PageRequest<'_>, out: &mut Vec<u8>) {
+    /// The answer to a blocked request.
+    pub fn block_answer(&self, blocked: &Blocked, request: &PageRequest<'_>) -> Answer {
         let block = &self.settings.block;
+        let mut fields = self.block_fields(blocked, request);
         if matches!(block.status, 302 | 307) && !block.redirect.is_empty() {
-            return self.write_redirect(blocked, request, out);
+            let location = redirect(&block.redirect, &self.notice(blocked, request));
+            fields.push(("Location", location.into()));
+            let content_type = Format::Text.content_type();
+            return Answer { status: block.status, now: blocked.now, content_type, fields, body: Body::Empty };
         }
-        let rendered = self.rendered(blocked, request);
-        let (time, client) = (time_text(blocked.now), request.client.to_canonical().to_string());
-        let fill = Fill { time: &time, client: &client };
-        let mut lines = self.block_lines(blocked, request);
-        lines.extend_from_slice(b"Content-Language: ");
-        lines.extend_from_slice(request.language.tag().as_bytes());
-        lines.extend_from_slice(b"\r\nVary: Accept, Accept-Language\r\nX-Content-Type-Options: nosniff\r\n");
+        fields.push(("Content-Language", request.language.tag().into()));
+        fields.push(("Vary", "Accept, Accept-Language".into()));
+        fields.push(("X-Content-Type-Options", "nosniff".into()));
         if request.format == Format::Html {
             // The page needs nothing from anywhere, and nothing may be put into it.
-            lines.extend_from_slice(b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n");
+            fields.push(("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'".into()));
         }
-        ReplyHead {
+        Answer {
             status: self.page_status(),
             now: blocked.now,
             content_type: request.format.content_type(),
-            content_length: rendered.len(fill),
-            lines: &lines,
-            persistence: request.persistence,
-        }
-        .write(out);
-        if !request.head_only {
-            rendered.write(fill, out);
+            fields,
+            body: Body::Page(
+                self.rendered(blocked, request),
+                time_text(blocked.now),
+                request.client.to_canonical().to_string(),
+            ),
         }
     }
 
-    /// Writes the 503 of a gate without data.
-    pub fn write_not_ready(&self, persistence: Persistence, head_only: bool, out: &mut Vec<u8>) {
+    /// The 503 of a gate without data.
+    pub fn not_ready_answer(&self) -> Answer {
         let why = "the filing gate has no data to judge with yet / 备案数据尚未就绪";
-        Short { status: 503, now: self.now(), why, persistence, head_only }.write(out);
+        Answer::short(503, self.now(), why)
     }
 
     /// The status of pages; a redirect without a place to go to is a page.
@@ -229,38 +246,22 @@ impl Gate {
         if matches!(block.status, 302 | 307) && block.redirect.is_empty() { 451 } else { block.status }
     }
 
-    fn write_redirect(&self, blocked: &Blocked, request: &PageRequest<'_>, out: &mut Vec<u8>) {
-        let notice = self.notice(blocked, request);
-        let mut lines = self.block_lines(blocked, request);
-        lines.extend_from_slice(b"Location: ");
-        push_redirect(&self.settings.block.redirect, &notice, &mut lines);
-        lines.extend_from_slice(b"\r\n");
-        ReplyHead {
-            status: self.settings.block.status,
-            now: blocked.now,
-            content_type: Format::Text.content_type(),
-            content_length: 0,
-            lines: &lines,
-            persistence: request.persistence,
-        }
-        .write(out);
-    }
-
-    /// The lines every answer to a blocked request has.
-    fn block_lines(&self, blocked: &Blocked, request: &PageRequest<'_>) -> Vec<u8> {
-        let mut res = Vec::with_capacity(512);
-        res.extend_from_slice(b"Cache-Control: no-store\r\nX-ICP-Gate: reason=");
-        res.extend_from_slice(blocked.verdict.reason.label().as_bytes());
+    /// The fields every answer to a blocked request has.
+    fn block_fields(&self, blocked: &Blocked, request: &PageRequest<'_>) -> Vec<AnswerField> {
+        let mut res = Vec::with_capacity(8);
+        res.push(("Cache-Control", "no-store".into()));
+        let mut why = format!("reason={}", blocked.verdict.reason.label());
         if let Some(name) = request.host.name().map(|name| name.as_ref()) {
             let domain = blocked.verdict.registrable(name).unwrap_or(name);
-            res.extend_from_slice(format!("; domain={domain}; id={}", blocked.verdict.id(name)).as_bytes());
+            // Writing to a text does not fail.
+            let _ = write!(why, "; domain={domain}; id={}", blocked.verdict.id(name));
         }
-        res.extend_from_slice(b"\r\n");
+        res.push(("X-ICP-Gate", why.into()));
         let provider = &self.settings.provider;
         let blocker = [&provider.url, &provider.contact].into_iter().find(|url| is_web_url(url));
         if let Some(url) = blocker.filter(|_| self.page_status() == 451) {
             // The entity that blocks, "not any other entity mandating it" (RFC 7725 section 4).
-            res.extend_from_slice(format!("Link: <{url}>; rel=\"blocked-by\"\r\n").as_bytes());
+            res.push(("Link", format!("<{url}>; rel=\"blocked-by\"").into()));
         }
         res
     }
@@ -318,10 +319,11 @@ fn is_acme_challenge(asked: &Asked<'_>, verdict: &Verdict) -> bool {
 }
 
 /// Fills a redirect's placeholders, percent-encoded; octets that cannot stand in a header are encoded as well.
-fn push_redirect(template: &str, notice: &Notice, out: &mut Vec<u8>) {
+fn redirect(template: &str, notice: &Notice) -> String {
+    let mut out = String::with_capacity(2 * template.len());
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
-        push_encoded(before, |octet| octet.is_ascii_graphic(), out);
+        push_encoded(before, |octet| octet.is_ascii_graphic(), &mut out);
         let (key, behind) = after.split_once('}').unwrap_or((after, ""));
         let value = match key {
             "name" => notice.name_ascii.as_deref().unwrap_or(&notice.name),
@@ -332,19 +334,21 @@ fn push_redirect(template: &str, notice: &Notice, out: &mut Vec<u8>) {
         };
         // RFC 3986 section 2.3: unreserved characters.
         let is_unreserved = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~');
-        push_encoded(value, is_unreserved, out);
+        push_encoded(value, is_unreserved, &mut out);
         rest = behind;
     }
-    push_encoded(rest, |octet| octet.is_ascii_graphic(), out);
+    push_encoded(rest, |octet| octet.is_ascii_graphic(), &mut out);
+    out
 }
 
-fn push_encoded(text: &str, is_plain: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
+fn push_encoded(text: &str, is_plain: impl Fn(u8) -> bool, out: &mut String) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for octet in text.bytes() {
         if is_plain(octet) {
-            out.push(octet);
+            out.push(char::from(octet));
         } else {
-            out.extend([b'%', DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]]);
+            let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
+            out.extend(['%', digit(octet >> 4), digit(octet & 15)]);
         }
     }
 }
@@ -390,10 +394,9 @@ mod tests {
             site_no: None,
             holders: Vec::new(),
         };
-        let mut out = Vec::new();
-        push_redirect("https://p.example/备?n={name}&d={domain}&r={reason}&i={id}&x={y}\r\n", &notice, &mut out);
+        let out = redirect("https://p.example/备?n={name}&d={domain}&r={reason}&i={id}&x={y}\r\n", &notice);
         let expected = "https://p.example/%E5%A4%87?n=xn--fsqu00a.xn--fiqs8s&d=a%20b%26c&r=not_filed&i=0ABC&x=%0D%0A";
-        assert_eq!(String::from_utf8(out).expect("ASCII"), expected);
+        assert_eq!(out, expected);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::Counters;
+use super::certificates::{CertificateError, Certificates};
 use super::connection;
 use super::gate::Gate;
 use super::page::{PageError, Pages};
@@ -31,6 +32,9 @@ const BACKLOG: i32 = 1024;
 /// Why the plane could not be set up.
 #[derive(Debug, Error)]
 pub enum BindError {
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The block page cannot be rendered.
     #[error(transparent)]
     Page(#[from] PageError),
@@ -59,12 +63,15 @@ impl Plane {
         counters: Arc<Counters>,
     ) -> Result<Self, BindError> {
         let pages = Pages::load(settings.block.pages.as_deref())?;
+        let certificates = Certificates::load(&settings.certificates)?;
         let listeners = settings
             .listen
             .iter()
             .map(|&addr| bind(addr).map_err(|source| BindError::Socket { addr, source }))
             .collect::<Result<_, _>>()?;
-        Ok(Self { gate: Arc::new(Gate::new(settings, view, sink, counters, pages)), listeners })
+        let gate = Gate::new(settings, view, sink, counters, pages);
+        gate.replace_certificates(certificates);
+        Ok(Self { gate: Arc::new(gate), listeners })
     }
 
     /// The plane without its sockets, to replace pages.

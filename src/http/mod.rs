@@ -17,23 +17,29 @@
 
 pub mod body;
 pub mod buffer;
+pub mod certificates;
 pub mod connection;
 pub mod counters;
 pub mod demo;
+pub mod draining;
 pub mod gate;
 pub mod head;
 pub mod hello;
 pub mod host;
+pub mod http2;
 pub mod listener;
 pub mod negotiate;
 pub mod octets;
 pub mod origin;
 pub mod page;
+pub mod party;
 pub mod proxy_header;
 pub mod quic;
 pub mod relay;
 pub mod reply;
 pub mod settings;
+pub mod stream;
+pub mod terminate;
 pub mod timer;
 pub mod tunnel;
 

@@ -1,15 +1,16 @@
 //! `[http]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Checker, path, size};
+use super::{Checker, others_can_read, path, size};
 use crate::config::spec::Spec;
 use crate::config::spec::http::{
-    BlockedTunnelsWord, HttpBlockSpec, HttpSpec, OriginWord, ProxyVersionWord, QuicBlockWord, TlsBlockWord,
+    BlockedTunnelsWord, CertificateSpec, HttpBlockSpec, HttpSpec, OriginWord, ProxyVersionWord, QuicBlockWord, TlsBlockWord,
 };
 use crate::http::Settings;
-use crate::http::settings::{Block, Origin, ProviderText, ProxyVersion, QuicBlock, TlsBlock};
+use crate::http::settings::{Block, CertificateFiles, Origin, ProviderText, ProxyVersion, QuicBlock, TlsBlock};
 
 /// What may stand in braces in `http.block.redirect`.
 const PLACEHOLDERS: [&str; 4] = ["name", "domain", "reason", "id"];
@@ -45,6 +46,7 @@ impl Checker<'_> {
             origin: self.origin(text, &own.tcp),
             fixed_tls,
             fixed_quic: self.fixed_peer("http.fixed-quic", quic_text, &own.udp),
+            certificates: self.certificates(&text.certificate),
             transparent: text.transparent,
             block: self.http_block(&text.block),
             proxy_protocol_from: self.prefixes("http.proxy-protocol.from", &text.proxy_protocol.from),
@@ -77,6 +79,32 @@ impl Checker<'_> {
             quic_flows_max: size(text.quic_flows_max),
             quic_idle: Duration::from_secs(text.quic_idle_seconds),
         }
+    }
+
+    /// The files of certificates; what is in them is read when the plane is set up, and again when they change.
+    fn certificates(&mut self, texts: &[CertificateSpec]) -> Vec<CertificateFiles> {
+        let mut res = Vec::with_capacity(texts.len());
+        for (i, text) in texts.iter().enumerate() {
+            let chain_key = format!("http.certificate[{i}].chain");
+            let key_key = format!("http.certificate[{i}].key");
+            for (key, path, what) in [
+                (&chain_key, &text.chain, "the path of a PEM file of certificates"),
+                (&key_key, &text.key, "the path of a PEM file of the private key"),
+            ] {
+                if path.trim().is_empty() {
+                    self.refuse(key, path, format!("expected {what}"));
+                }
+            }
+            if others_can_read(Path::new(&text.key)) {
+                self.warn(&key_key, "every user of this machine can read the key; expected mode 0600 or 0640");
+            }
+            let files = CertificateFiles { chain: PathBuf::from(&text.chain), key: PathBuf::from(&text.key) };
+            if res.contains(&files) {
+                self.refuse(&chain_key, &text.chain, "is there twice");
+            }
+            res.push(files);
+        }
+        res
     }
 
     /// How origins are found; without listeners nobody is passed on and none is needed.
