@@ -181,8 +181,7 @@ impl Parts {
         let certificates = config.http.certificates.iter();
         let certificate_paths: Vec<PathBuf> =
             certificates.flat_map(|files| [files.chain.clone(), files.key.clone()]).collect();
-        let loaded =
-            tokio::join!(fingerprint(&zone_paths), fingerprint(&page_paths), fingerprint(&certificate_paths));
+        let loaded = tokio::join!(fingerprint(&zone_paths), fingerprint(&page_paths), fingerprint(&certificate_paths));
         let [zones, pages, certificates] = ["zones", "pages", "certificates"].map(|name| Arc::new(Part::new(name)));
         Self { zones, pages, certificates, zone_paths, page_paths, certificate_paths, loaded }
     }

@@ -159,10 +159,7 @@ enum State {
 impl State {
     /// True where the next octet is of the trailer section.
     fn is_trailer(self) -> bool {
-        matches!(
-            self,
-            Self::TrailerStart | Self::TrailerName | Self::TrailerValue | Self::TrailerLf | Self::EndLf
-        )
+        matches!(self, Self::TrailerStart | Self::TrailerName | Self::TrailerValue | Self::TrailerLf | Self::EndLf)
     }
 }
 

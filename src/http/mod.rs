@@ -1,8 +1,8 @@
 //! The HTTP plane: request heads, the verdict, the block page, the relay to the origin, listeners; readers of TLS and QUIC.
 //!
 //! ```text
-//! octets ─ head ─▶ host ─▶ gate (judge) ─▶ relay ─▶ origin
-//!                              └▶ page │ redirect │ 503                 refused heads ─▶ reply 4xx, close
+//! octets ─ head │ http2 ─▶ host ─▶ gate (judge) ─▶ relay ─▶ origin
+//!                                      └▶ page │ redirect │ 503         refused heads ─▶ reply 4xx, close
 //! ```
 //!
 //! One origin connection belongs to one client connection and is kept with it, so nothing of one client can be answered
@@ -11,9 +11,10 @@
 //! the tenth on a connection; an upgraded stream is judged again when registry or ranges change.
 //!
 //! Limits: `Settings` (heads, times, connections, requests), [`body`] (chunk sizes, extensions, trailers), [`buffer`],
-//! and the constants beside the loops they bound. It does not know the DNS plane, and it offers neither HTTP/2 nor TLS on
-//! these listeners: the preface of one is answered 505, a record of the other closed, both counted. [`hello`] and [`quic`]
-//! read what a TLS or QUIC client says in the open; they are functions of octets and have their limits with them.
+//! [`http2`] (streams, windows, floods), and the constants beside the loops they bound. It does not know the DNS plane.
+//! HTTP/2 begins by prior knowledge; a record of TLS on these listeners is closed and counted. [`terminate`] ends TLS for
+//! names with a certificate. [`hello`] and [`quic`] read what a TLS or QUIC client says in the open; they are functions of
+//! octets and have their limits with them.
 
 pub mod body;
 pub mod buffer;

@@ -52,12 +52,7 @@ impl Party {
 
     /// What this hop adds to a head on its way to the origin.
     pub fn hop<'a>(&'a self, gate: &'a Gate) -> Hop<'a> {
-        Hop {
-            client: &self.client_text,
-            via: gate.via(),
-            is_listed: self.is_listed,
-            is_secure: self.secure.is_some(),
-        }
+        Hop { client: &self.client_text, via: gate.via(), is_listed: self.is_listed, is_secure: self.secure.is_some() }
     }
 
     /// True where a request for `host` may come over this connection (RFC 9110 section 7.4): always without TLS.

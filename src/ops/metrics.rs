@@ -92,7 +92,7 @@ pub const FAMILIES: &[Family] = &[
     counter("journal_lines_total", &[], "Verdicts written to the journal."),
     counter("journal_opened_total", &[], "Times the journal file was opened, after rotation too."),
     gauge("open_descriptors", &[], "Open file descriptors."),
-    counter("part_reloads_total", &["part", "outcome"], "Reloads of zones and pages."),
+    counter("part_reloads_total", &["part", "outcome"], "Reloads of zones, pages and certificates."),
     gauge("ranges_generation", &[], "Generation of the ranges in use."),
     gauge("ranges_ipv4_addresses", &["region"], "IPv4 addresses by region."),
     gauge("ranges_ipv6_sites", &["region"], "IPv6 /48 sites by region."),

@@ -4,6 +4,7 @@ use std::fs;
 
 use hickory_proto::op::ResponseCode;
 use icpgate::app::StartError;
+use icpgate::http::settings::CertificateFiles;
 use icpgate::ops::JournalWhat;
 use serde_json::Value;
 
@@ -173,7 +174,7 @@ async fn reload_publishes_and_says_so() {
     assert_eq!(outcome.status, 200);
     let done = outcome.json()["done"].clone();
     let text = done.to_string();
-    for part in ["registry:", "ranges:", "zones:", "pages:"] {
+    for part in ["registry:", "ranges:", "zones:", "pages:", "certificates:"] {
         assert!(text.contains(part), "{text}");
     }
     assert_eq!(app.ask(UNFILED, "A").await.addresses(), ["203.0.113.11"]);
@@ -250,6 +251,47 @@ async fn page_templates_are_reloaded_and_a_bad_one_refused() {
     assert!(page.status == 451 && page.body.contains("edited by an operator"), "the last good page stays");
     app.write("pages/page.html", &good);
     app.until_ready().await;
+}
+
+#[tokio::test]
+async fn certificates_are_reloaded_and_a_bad_one_refused() {
+    let app = App::with(|config, dir| {
+        let certificates = dir.path().join("certificates");
+        copy_files(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/certificates"), &certificates);
+        let [chain, key] = ["here.pem", "here.key"].map(|name| certificates.join(name));
+        config.http.certificates = vec![CertificateFiles { chain, key }];
+    })
+    .await;
+    let published = async |app: &App| {
+        let text = app.get("/metrics").await.body;
+        let start = "icpgate_part_reloads_total{part=\"certificates\",outcome=\"published\"} ";
+        text.lines().find_map(|line| line.strip_prefix(start)?.parse::<u64>().ok()).expect("a count")
+    };
+    assert_eq!(published(&app).await, 0);
+    let [chain, key] =
+        ["other.pem", "other.key"].map(|name| fs::read_to_string(app.path("certificates").join(name)).expect("a file"));
+    // The chain comes before its key: until then the two do not fit, and the old pair stays.
+    app.write("certificates/here.pem", &chain);
+    app.until("the refusal", async |app| {
+        let readiness = app.get("/readyz").await;
+        readiness.causes("warnings").contains(&"certificates_refused".to_owned()).then_some(())
+    })
+    .await;
+    app.write("certificates/here.key", &key);
+    app.until_ready().await;
+    app.until("the new pair", async |app| (published(app).await == 1).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_gate_with_a_broken_certificate_does_not_start() {
+    let broken = App::try_with(|config, dir| {
+        let file = dir.path().join("empty.pem");
+        fs::write(&file, "").expect("writes");
+        config.http.certificates = vec![CertificateFiles { chain: file.clone(), key: file }];
+    });
+    let error = broken.await.err().expect("it does not start");
+    assert!(error.to_string().contains("holds no certificate; expected PEM"), "{error}");
+    assert_eq!(error.exit_status(), 2);
 }
 
 fn copy_files(from: impl AsRef<std::path::Path>, to: &std::path::Path) {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::{Checker, others_can_read, path, size};
 use crate::config::spec::Spec;
 use crate::config::spec::http::{
-    BlockedTunnelsWord, CertificateSpec, HttpBlockSpec, HttpSpec, OriginWord, ProxyVersionWord, QuicBlockWord, TlsBlockWord,
+    BlockedTunnelsWord, CertificateSpec, HttpBlockSpec, HttpSpec, OriginWord, ProxyVersionWord, QuicBlockWord,
+    TlsBlockWord,
 };
 use crate::http::Settings;
 use crate::http::settings::{Block, CertificateFiles, Origin, ProviderText, ProxyVersion, QuicBlock, TlsBlock};

@@ -91,11 +91,7 @@ impl ResponseHead {
     }
 
     /// The end-to-end fields, names and values; without the length of the body.
-    pub fn end_to_end<'a>(
-        &'a self,
-        octets: &'a [u8],
-        hides_http3: bool,
-    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    pub fn end_to_end<'a>(&'a self, octets: &'a [u8], hides_http3: bool) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let lines = self.lines.iter().filter(move |line| passes(line, octets, hides_http3));
         lines.map(move |line| (line.name.of(octets), line.value.of(octets)))
     }

@@ -366,8 +366,8 @@ mod tests {
             frame(kind::GOAWAY, 0, &[0, 0, 0, 0, 0, 0, 0, 11, b'w']),
         ]
         .concat();
-        let expected =
-            [(4, 0), (1, 0), (9, 0), (kind::RST_STREAM, 8), (kind::GOAWAY, 11)].map(|(kind, code)| Frame { kind, code });
+        let expected = [(4, 0), (1, 0), (9, 0), (kind::RST_STREAM, 8), (kind::GOAWAY, 11)]
+            .map(|(kind, code)| Frame { kind, code });
         for step in 1..=octets.len() {
             let mut frames = Frames { preface_left: PREFACE_OCTETS, ..Frames::default() };
             let mut seen = Vec::new();

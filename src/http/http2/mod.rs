@@ -141,11 +141,7 @@ struct Driver<S: ClientStream> {
 }
 
 impl<S: ClientStream> Driver<S> {
-    fn new(
-        connection: Connection<Metered<Ahead<S>>, Bytes>,
-        readings: Arc<Readings>,
-        shared: Arc<Shared>,
-    ) -> Self {
+    fn new(connection: Connection<Metered<Ahead<S>>, Bytes>, readings: Arc<Readings>, shared: Arc<Shared>) -> Self {
         let now = Instant::now();
         let mut res = Self {
             connection,

@@ -30,10 +30,7 @@ impl StreamPlaces {
     /// All free.
     pub fn new(settings: &Settings) -> Self {
         let most = settings.connections_max.min(Semaphore::MAX_PERMITS);
-        Self {
-            free: Arc::new(Semaphore::new(most)),
-            clients: Clients::new(settings.connections_per_client_max),
-        }
+        Self { free: Arc::new(Semaphore::new(most)), clients: Clients::new(settings.connections_per_client_max) }
     }
 
     /// A place for one more stream, unless there are too many.

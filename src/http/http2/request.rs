@@ -7,8 +7,8 @@ use http::header::{COOKIE, HeaderMap, HeaderName};
 use http::request::Parts;
 
 use crate::http::body::Framing;
-use crate::http::head::{Field, HeadError, HeadLimits, Hop, Method, content_length};
 use crate::http::head::request::write_line;
+use crate::http::head::{Field, HeadError, HeadLimits, Hop, Method, content_length};
 use crate::http::host::{self, HostName};
 
 /// What a field takes beside name and value when written.

@@ -40,8 +40,7 @@ pub(super) async fn serve(shared: Arc<Shared>, request: Request<RecvStream>, res
     }
     let is_plain = matches!(head.method, Method::Get | Method::Head) && !head.framing.has_body();
     let plain_path = is_plain.then_some(head.path.as_bytes());
-    let asked =
-        Asked { host: &head.host, shown: head.shown, client: addr, reached: party.reached(), plain_path };
+    let asked = Asked { host: &head.host, shown: head.shown, client: addr, reached: party.reached(), plain_path };
     match gate.decide(&asked) {
         Decision::Pass if !party.may_ask_for(gate, &head.host) => {
             refuse(&shared, &mut client, HeadError::Misdirected, is_head_request).await;

@@ -74,14 +74,6 @@ async fn d_h15_upgrade_to_h2c_is_stripped() {
 }
 
 #[tokio::test]
-async fn d_h16_http2_by_prior_knowledge_is_refused() {
-    let gate = HttpGate::start().await;
-    assert_eq!(refused(&gate, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await, 505);
-    assert_eq!(gate.counters.head_errors(HeadError::Http2), 1);
-    assert_eq!(gate.origin.connections(), 0);
-}
-
-#[tokio::test]
 async fn d_h19_websocket_is_judged_before_the_upgrade() {
     let gate = HttpGate::start().await;
     let request = |host: &str| {

@@ -3,6 +3,7 @@
 
 mod browser;
 mod clients;
+mod h2;
 mod upstreams;
 
 /// True when the peers are there.
