@@ -51,7 +51,7 @@ impl Checker<'_> {
             transparent: text.transparent,
             block: self.http_block(&text.block),
             proxy_protocol_from: self.prefixes("http.proxy-protocol.from", &text.proxy_protocol.from),
-            proxy_to_origin: text.proxy_protocol.to_origin.then(|| match text.proxy_protocol.version {
+            proxy_to_origin: text.proxy_protocol.to_origin.then_some(match text.proxy_protocol.version {
                 ProxyVersionWord::V1 => ProxyVersion::V1,
                 ProxyVersionWord::V2 => ProxyVersion::V2,
             }),

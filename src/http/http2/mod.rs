@@ -111,6 +111,7 @@ fn builder(settings: &Settings) -> Builder {
 //--- Driver ----------------------------------------------------------------------------------------------------------
 
 /// What a connection waited for.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and most are requests")]
 enum Event {
     /// The gate drains.
     Drain,

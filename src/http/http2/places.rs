@@ -23,7 +23,7 @@ pub struct StreamPlaces {
 /// A place that is held.
 pub struct StreamPlace {
     _permit: OwnedSemaphorePermit,
-    _place: ClientPlace,
+    _place: Option<ClientPlace>,
 }
 
 impl StreamPlaces {
@@ -33,10 +33,12 @@ impl StreamPlaces {
         Self { free: Arc::new(Semaphore::new(most)), clients: Clients::new(settings.connections_per_client_max) }
     }
 
-    /// A place for one more stream, unless there are too many.
-    pub fn enter(&self, client: IpAddr) -> Option<StreamPlace> {
+    /// A place for one more stream, unless there are too many; a proxy that stands for all its clients has no limit of its
+    /// own, as it has none on connections.
+    pub fn enter(&self, client: IpAddr, is_listed: bool) -> Option<StreamPlace> {
         let permit = self.free.clone().try_acquire_owned().ok()?;
-        Some(StreamPlace { _permit: permit, _place: self.clients.enter(client)? })
+        let place = self.clients.enter(client);
+        (is_listed || place.is_some()).then_some(StreamPlace { _permit: permit, _place: place })
     }
 }
 

@@ -104,7 +104,8 @@ async fn pass_on(
     body_max: Option<u64>,
 ) {
     let gate = &shared.gate;
-    let Some(_place) = gate.streams().enter(shared.party.client) else {
+    let client_addr = shared.party.client;
+    let Some(_place) = gate.streams().enter(client_addr, gate.settings().lists(client_addr)) else {
         gate.counters().connections_refused.increment();
         gate.counters().request(RequestOutcome::Refused);
         // RFC 9113 section 8.7: nothing was done with it, so it may be sent again.
