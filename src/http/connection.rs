@@ -32,9 +32,9 @@ use crate::drain::{DrainWatch, Phase};
 /// Greatest answer to an ACME challenge; a key authorisation has under 200 octets (RFC 8555 section 8.1).
 pub(super) const ACME_ANSWER_OCTETS_MAX: u64 = 16 << 10;
 /// How long a closing connection is read on, so that the last answer is not lost in a reset (RFC 9112 section 9.6).
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// How much of it.
-const LINGER_OCTETS_MAX: usize = 1 << 20;
+pub(super) const LINGER_OCTETS_MAX: usize = 1 << 20;
 
 /// Serves a connection until it ends.
 ///

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::Request;
-use http::Response;
+use http::request::Parts;
+use http::{Request, Response};
+use tokio::time::timeout;
 
 use super::Shared;
 use super::relay::{ClientEnd, StreamPlan, pass};
 use super::request::StreamHead;
 use crate::http::body::BodyError;
-use crate::http::connection::ACME_ANSWER_OCTETS_MAX;
+use crate::http::connection::{ACME_ANSWER_OCTETS_MAX, LINGER, LINGER_OCTETS_MAX};
 use crate::http::counters::RequestOutcome;
 use crate::http::gate::{Asked, Blocked, Decision, PageRequest};
 use crate::http::head::{Field, HeadError, Method};
@@ -25,14 +26,38 @@ use crate::http::reply::Answer;
 
 /// Serves a stream to its end.
 pub(super) async fn serve(shared: Arc<Shared>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
+    answer(&shared, &parts, &mut body, respond).await;
+    linger(&mut body).await;
+}
+
+/// Takes what is still on its way of a body that nobody needs: clients that meet a reset while they send it may lose the
+/// answer. Its end comes with the value, by a reset that says NO_ERROR (RFC 9113 section 8.1).
+async fn linger(body: &mut RecvStream) {
+    if body.is_end_stream() {
+        return;
+    }
+    let taking = async {
+        let mut left = LINGER_OCTETS_MAX;
+        while let Some(Ok(data)) = body.data().await {
+            left = left.saturating_sub(data.len());
+            if left == 0 || body.flow_control().release_capacity(data.len()).is_err() {
+                return;
+            }
+        }
+    };
+    // What has not come by then is not waited for.
+    let _ = timeout(LINGER, taking).await;
+}
+
+async fn answer(shared: &Shared, parts: &Parts, body: &mut RecvStream, respond: SendResponse<Bytes>) {
     let (gate, party) = (&shared.gate, &shared.party);
     let mut client = ClientEnd::new(respond, gate.settings().stream_timeout);
     let is_head_request = parts.method == http::Method::HEAD;
     let limits = head_limits(gate.settings());
-    let head = match StreamHead::read(&parts, body.is_end_stream(), limits, gate.via()) {
+    let head = match StreamHead::read(parts, body.is_end_stream(), limits, gate.via()) {
         Ok(head) => head,
-        Err(error) => return refuse(&shared, &mut client, error, is_head_request).await,
+        Err(error) => return refuse(shared, &mut client, error, is_head_request).await,
     };
     let addr = party.original_client(gate, head.values(Field::XForwardedFor));
     if matches!(head.host, HostName::Address(_)) {
@@ -43,11 +68,11 @@ pub(super) async fn serve(shared: Arc<Shared>, request: Request<RecvStream>, res
     let asked = Asked { host: &head.host, shown: head.shown, client: addr, reached: party.reached(), plain_path };
     match gate.decide(&asked) {
         Decision::Pass if !party.may_ask_for(gate, &head.host) => {
-            refuse(&shared, &mut client, HeadError::Misdirected, is_head_request).await;
+            refuse(shared, &mut client, HeadError::Misdirected, is_head_request).await;
         }
-        Decision::Pass => pass_on(&shared, &head, body, &mut client, None).await,
-        Decision::CarveOut => pass_on(&shared, &head, body, &mut client, Some(ACME_ANSWER_OCTETS_MAX)).await,
-        Decision::Block(blocked) => block(&shared, &head, &blocked, addr, &mut client).await,
+        Decision::Pass => pass_on(shared, &head, body, &mut client, None).await,
+        Decision::CarveOut => pass_on(shared, &head, body, &mut client, Some(ACME_ANSWER_OCTETS_MAX)).await,
+        Decision::Block(blocked) => block(shared, &head, &blocked, addr, &mut client).await,
         Decision::NotReady => {
             gate.counters().request(RequestOutcome::NotReady);
             send(&mut client, &gate.not_ready_answer(), is_head_request).await;
@@ -99,7 +124,7 @@ async fn send_parts(client: &mut ClientEnd, head: Response<()>, body: Vec<u8>) {
 async fn pass_on(
     shared: &Shared,
     head: &StreamHead<'_>,
-    mut body: RecvStream,
+    body: &mut RecvStream,
     client: &mut ClientEnd,
     body_max: Option<u64>,
 ) {
@@ -120,7 +145,7 @@ async fn pass_on(
     };
     let mut octets = Vec::with_capacity(1024);
     head.write(&shared.party.hop(gate), &mut octets);
-    let result = pass(shared, &plan, &octets, &mut body, client).await;
+    let result = pass(shared, &plan, &octets, body, client).await;
     conclude(shared, &plan, client, result).await;
 }
 

@@ -8,7 +8,9 @@ use icpgate::policy::{Fault, Mode, Outcome, Rules};
 use tokio::task::JoinSet;
 
 use crate::harness::fixture::{self, filed};
-use crate::harness::h2::{H2, request};
+use crate::harness::h2::{
+    DATA, END_HEADERS, END_STREAM, H2, HEADERS, RST_STREAM, Raw, fields, frame, get_fields, request,
+};
 use crate::harness::http::{HttpGate, Reply};
 
 #[tokio::test]
@@ -174,4 +176,28 @@ async fn each_client_connection_has_its_own_origin_connections() {
     }
     assert_eq!(gate.origin.seen().iter().map(|seen| seen.connection).collect::<Vec<_>>(), [0, 0, 1, 0, 1]);
     assert_eq!(gate.counters.origin_connections.value(), 2);
+}
+
+#[tokio::test]
+async fn a_blocked_body_is_taken_so_that_no_reset_overtakes_the_page() {
+    let gate = HttpGate::start().await;
+    let mut raw = Raw::connect(gate.addr).await;
+    let call = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", "nofile.cn"),
+        ("content-type", "application/grpc"),
+    ];
+    raw.send(&frame(HEADERS, END_HEADERS, 1, &fields(&call))).await;
+    let answer = raw.first(&[HEADERS, RST_STREAM]).await.expect("an answer");
+    assert_eq!((answer.kind, answer.status(), answer.flags & END_STREAM), (HEADERS, Some(200), END_STREAM));
+    raw.send(&frame(DATA, END_STREAM, 1, b"late")).await;
+    raw.ask(3, &get_fields(&[(":authority", "here.cn")])).await;
+    let next = raw.first(&[HEADERS, RST_STREAM]).await.expect("an answer");
+    assert_eq!((next.kind, next.stream), (HEADERS, 3));
+    // Who does not end a body is not waited for.
+    raw.send(&frame(HEADERS, END_HEADERS, 5, &fields(&call))).await;
+    let reset = raw.first(&[RST_STREAM]).await.expect("a reset");
+    assert_eq!((reset.stream, reset.code()), (5, 0), "NO_ERROR");
 }
