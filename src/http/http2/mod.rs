@@ -6,10 +6,10 @@
 //!
 //! Every stream is a request and is judged as one (D-H11); streams of one connection share nothing but who the client is
 //! and a few idle connections to the origin. The `h2` library reads frames and keeps the rules of RFC 9113; what it lets
-//! through and HTTP/1 would not is refused in [`request`].
+//! through and HTTP/1 would not is refused in `request`.
 //!
 //! Limits: [`STREAMS_MAX`], the windows and the counts below; heads and times as in HTTP/1 ([`super::Settings`]); what costs
-//! without asking for a page in [`meter`]; origin connections in [`places`]. A connection that floods is told so
+//! without asking for a page in `meter`; origin connections in `places`. A connection that floods is told so
 //! (ENHANCE_YOUR_CALM) and ended.
 
 mod meter;
