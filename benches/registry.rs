@@ -40,9 +40,9 @@ fn main() {
 
 fn criterion_benches() {
     let mut criterion = Criterion::default().configure_from_args();
-    memory_wait(&mut criterion);
     let wanted: Option<usize> = std::env::args().filter_map(|word| word.parse().ok()).next();
     for names in SIZES.into_iter().filter(|&names| wanted.is_none_or(|wanted| wanted == names)) {
+        memory_wait(&mut criterion, names);
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::new(Settings::new("self", vec![dir.path().to_owned()]));
         write_table(&dir.path().join("table.csv"), names);
@@ -58,21 +58,22 @@ fn criterion_benches() {
     criterion.final_summary();
 }
 
-/// What one wait for memory costs on this machine now: reads over 512 MiB each of which needs the one before.
-fn memory_wait(criterion: &mut Criterion) {
-    const LINES: usize = 8 << 20;
+/// What one wait for memory costs on this machine now: reads, each of which needs the one before, over about as much memory
+/// as the look-up table of so many names takes.
+fn memory_wait(criterion: &mut Criterion, names: usize) {
     const LINE: usize = 64;
-    let mut memory = Memory::zeroed(LINES * LINE);
+    let lines = names * 32 / LINE;
+    let mut memory = Memory::zeroed(lines * LINE);
     // Each line leads to the next one of a shuffled order.
-    let mixed = |n: usize| (n.wrapping_mul(0x9e37_79b9) ^ (n.wrapping_mul(0x85eb_ca6b) >> 7)) % LINES;
-    let mut order: Vec<u32> = (0..u32::try_from(LINES).expect("few lines")).collect();
-    (1..LINES).rev().for_each(|n| order.swap(n, mixed(n) % (n + 1)));
+    let mixed = |n: usize| (n.wrapping_mul(0x9e37_79b9) ^ (n.wrapping_mul(0x85eb_ca6b) >> 7)) % lines;
+    let mut order: Vec<u32> = (0..u32::try_from(lines).expect("few lines")).collect();
+    (1..lines).rev().for_each(|n| order.swap(n, mixed(n) % (n + 1)));
     for pair in order.windows(2) {
         memory[pair[0] as usize * LINE..][..4].copy_from_slice(&pair[1].to_le_bytes());
     }
-    memory[order[LINES - 1] as usize * LINE..][..4].copy_from_slice(&order[0].to_le_bytes());
+    memory[order[lines - 1] as usize * LINE..][..4].copy_from_slice(&order[0].to_le_bytes());
     let mut at = 0;
-    criterion.bench_function("memory_wait", |b| {
+    criterion.bench_function(&format!("memory_wait/{names}"), |b| {
         b.iter(|| {
             let octets = &memory[at * LINE..][..4];
             at = u32::from_le_bytes([octets[0], octets[1], octets[2], octets[3]]) as usize;

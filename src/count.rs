@@ -95,12 +95,44 @@ impl Histogram {
     }
 }
 
+/// Upper bounds of the buckets in octets, from the smallest hello to the longest a server takes.
+pub const BUCKETS_BYTES: [f64; 12] =
+    [128.0, 256.0, 512.0, 768.0, 1024.0, 1536.0, 2048.0, 3072.0, 4096.0, 8192.0, 16384.0, 65536.0];
+
+/// A distribution of sizes over [`BUCKETS_BYTES`].
+#[derive(Debug, Default)]
+pub struct Sizes {
+    buckets: [AtomicU64; BUCKETS_BYTES.len() + 1],
+    sum: AtomicU64,
+}
+
+impl Sizes {
+    /// Counts one size.
+    pub fn observe(&self, octets: usize) {
+        let at = BUCKETS_BYTES.iter().position(|bound| octets as f64 <= *bound).unwrap_or(BUCKETS_BYTES.len());
+        self.buckets[at].fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add(octets as u64, Ordering::Relaxed);
+    }
+
+    /// Count per bucket, not cumulative; the last is everything above the last bound.
+    pub fn counts(&self) -> [u64; BUCKETS_BYTES.len() + 1] {
+        std::array::from_fn(|i| self.buckets[i].load(Ordering::Relaxed))
+    }
+
+    /// Sum of all sizes.
+    pub fn sum(&self) -> u64 {
+        self.sum.load(Ordering::Relaxed)
+    }
+}
+
 /// One reading of one series.
 #[derive(Clone, Copy, Debug)]
 pub enum Sample<'a> {
     /// A counter or gauge of whole units.
     Count(u64),
-    /// A distribution.
+    /// A distribution of octets.
+    Sizes(&'a Sizes),
+    /// A distribution of times.
     Times(&'a Histogram),
     /// A gauge in seconds or another base unit.
     Value(f64),

@@ -6,6 +6,7 @@
 //!                                        ├ local zones   (hickory's Catalog, in process)
 //!                                        └ upstreams     (hickory-net exchanges)
 //! request ── http/1 ──▶ host ─▶ judge ─▶ pass to the origin │ page                          http/
+//! hello ──── tls ─────▶ name ─▶ judge ─▶ pass on unopened │ alert
 //!
 //! file ─▶ source ─▶ parse ─▶ (filings, issues) ─▶ index ─▶ diff, admission ─▶ publish        registry/, ranges/
 //!                                                              └ refused: the old snapshot stays, visibly

@@ -69,7 +69,8 @@ impl Planes {
     /// Where everything listens.
     pub fn addrs(&self, admin: Option<SocketAddr>) -> Addrs {
         let demo_origin = self.demo.as_ref().map(|(_, addr)| *addr);
-        Addrs { dns: self.dns.addrs(), http: self.http.addrs(), admin, demo_origin }
+        let (http, tls, quic) = (self.http.addrs(), self.http.tls_addrs(), self.http.quic_addrs());
+        Addrs { dns: self.dns.addrs(), http, tls, quic, admin, demo_origin }
     }
 
     /// Serves every plane that listens until the drain is over, and behind them the demo origin until all is stopped.
@@ -77,7 +78,7 @@ impl Planes {
         if !self.dns.addrs().is_empty() {
             tasks.spawn(self.dns.run(drain.clone()));
         }
-        if !self.http.addrs().is_empty() {
+        if self.http.is_listening() {
             tasks.spawn(self.http.run(drain.clone()));
         }
         if let Some((demo, _)) = self.demo {
@@ -91,8 +92,12 @@ impl Planes {
 pub struct Addrs {
     /// The DNS plane, UDP and TCP.
     pub dns: Vec<SocketAddr>,
-    /// The HTTP plane.
+    /// The HTTP plane, plain HTTP.
     pub http: Vec<SocketAddr>,
+    /// The HTTP plane, TLS.
+    pub tls: Vec<SocketAddr>,
+    /// The HTTP plane, QUIC over UDP.
+    pub quic: Vec<SocketAddr>,
     /// The admin listener.
     pub admin: Option<SocketAddr>,
     /// The built-in demo origin.
@@ -107,6 +112,12 @@ impl Addrs {
             PlaneStatus { plane, addresses, transports }
         };
         let mut res = vec![plane("dns", "udp, tcp", &self.dns), plane("http", "tcp", &self.http)];
+        if !self.tls.is_empty() {
+            res.push(plane("tls", "tcp", &self.tls));
+        }
+        if !self.quic.is_empty() {
+            res.push(plane("quic", "udp", &self.quic));
+        }
         res.extend(self.admin.map(|addr| plane("admin", "tcp", &[addr])));
         res
     }
@@ -119,6 +130,12 @@ impl Addrs {
         }
         for addr in &self.http {
             tracing::info!("http listens on {addr}");
+        }
+        for addr in &self.tls {
+            tracing::info!("tls listens on {addr}");
+        }
+        for addr in &self.quic {
+            tracing::info!("quic listens on {addr}, udp");
         }
         if let Some(addr) = self.demo_origin {
             tracing::info!("demo origin listens on {addr}");
@@ -155,7 +172,9 @@ fn http_error(error: http::BindError) -> StartError {
     let reason = error.to_string();
     match error {
         http::BindError::Socket { addr, .. } => cannot_listen("http", addr, reason),
-        http::BindError::Certificate(_) | http::BindError::Page(_) => StartError::Setup { plane: "http", reason },
+        http::BindError::Certificate(_) | http::BindError::Page(_) | http::BindError::Resolver(_) => {
+            StartError::Setup { plane: "http", reason }
+        }
     }
 }
 

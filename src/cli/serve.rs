@@ -27,8 +27,9 @@ pub fn run(common: &Common) -> anyhow::Result<Status> {
     log::start(common.log_format.into());
     let mut loaded = data::configuration(common)?;
     let config = &loaded.config;
-    if config.dns.listen.is_empty() && config.http.listen.is_empty() && config.admin.listen.is_none() {
-        bail!("nothing to serve: dns.listen, http.listen and admin.listen are all empty");
+    let serves_http = !config.http.listen.is_empty() || !config.http.tls_listen.is_empty();
+    if config.dns.listen.is_empty() && !serves_http && config.admin.listen.is_none() {
+        bail!("nothing to serve: dns.listen, http.listen, http.tls-listen and admin.listen are all empty");
     }
     if let Some(demo) = &mut loaded.demo {
         demo.keep();

@@ -25,8 +25,8 @@ impl Buffer {
         Self { octets: vec![0; OCTETS_INITIAL], start: 0, end: 0, octets_max }
     }
 
-    /// A buffer that takes no memory and is filled no more.
-    pub fn spent() -> Self {
+    /// A buffer without memory, in place of one that is needed no more.
+    pub fn empty() -> Self {
         Self { octets: Vec::new(), start: 0, end: 0, octets_max: 0 }
     }
 

@@ -90,9 +90,9 @@ impl Certificates {
         self.names.find(host).is_some()
     }
 
-    /// What a TLS server needs; `None` without certificates.
-    pub fn server(&self) -> Option<Arc<ServerConfig>> {
-        self.server.clone()
+    /// What ends the TLS of a connection for a host that one of them is for.
+    pub fn server_for(&self, host: &HostName) -> Option<Arc<ServerConfig>> {
+        self.server.clone().filter(|_| self.covers(host))
     }
 }
 

@@ -1,32 +1,29 @@
 //! One client connection: its requests one after the other, each read, judged, answered.
 
-mod client;
-
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::{BodyError, Framing};
 use super::buffer::Buffer;
 use super::counters::{OriginFailure, RequestOutcome};
 use super::draining::Draining;
+use super::entry::Arrival;
 use super::gate::{Asked, Blocked, Decision, Gate, PageRequest};
 use super::head::{Field, HeadError, Method, Progress, RequestParser};
 use super::host::{HostError, HostName, address_text};
 use super::http2;
 use super::negotiate::{Format, Language};
-use super::origin::{OriginConnection, head_limits};
+use super::origin::{Carries, OriginConnection, Route, head_limits};
 use super::party::Party;
 use super::relay::{ClientSide, Outcome, Plan, RelayError, Relayed, persistence, relay};
 use super::reply::Answer;
 use super::stream::{ClientStream, send_all};
 use super::timer::Timer;
 use super::tunnel;
-use crate::clients::{ClientPlace, Clients};
 use crate::drain::{DrainWatch, Phase};
 
 /// Greatest answer to an ACME challenge; a key authorisation has under 200 octets (RFC 8555 section 8.1).
@@ -36,44 +33,9 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// How much of it.
 pub(super) const LINGER_OCTETS_MAX: usize = 1 << 20;
 
-/// Serves a connection until it ends.
-///
-/// `place` is the client's among its connections; a listed proxy's client is counted once the proxy has named it.
-pub(super) async fn serve(
-    gate: Arc<Gate>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: Option<ClientPlace>,
-    clients: &Arc<Clients>,
-    drain: DrainWatch,
-) {
-    // Small answers leave at once; a failure costs time only.
-    let _ = stream.set_nodelay(true);
-    let Ok(local) = stream.local_addr() else { return };
-    let input = Buffer::new(head_limits(gate.settings()).octets_max);
-    let mut connection = Connection::new(&gate, stream, input, Party::new(&gate, peer, local), drain);
-    if connection.party.is_listed && !connection.read_proxy_header().await {
-        return;
-    }
-    let client = connection.party.client;
-    let is_named = client != peer.ip().to_canonical();
-    let held = if is_named { clients.enter(client) } else { place };
-    if is_named && held.is_none() {
-        gate.counters().connections_refused.increment();
-        return;
-    }
-    connection.serve_all(&gate).await;
-}
-
-/// Serves the requests that come over `stream`, what was read of it first, until it ends.
-pub(super) async fn serve_requests<S: ClientStream>(
-    gate: &Arc<Gate>,
-    stream: S,
-    input: Buffer,
-    party: Party,
-    drain: DrainWatch,
-) {
-    Connection::new(gate, stream, input, party, drain).serve_all(gate).await;
+/// Serves the requests that come over a connection, plain or out of TLS, until it ends.
+pub(super) async fn serve<S: ClientStream>(gate: &Arc<Gate>, arrival: Arrival<S>) {
+    Connection::new(gate, arrival).serve_all(gate).await;
 }
 
 /// What follows a request.
@@ -119,7 +81,8 @@ struct Connection<'a, S> {
 }
 
 impl<'a, S: ClientStream> Connection<'a, S> {
-    fn new(gate: &'a Gate, stream: S, input: Buffer, party: Party, drain: DrainWatch) -> Self {
+    fn new(gate: &'a Gate, arrival: Arrival<S>) -> Self {
+        let Arrival { stream, party, input, timer, drain, draining } = arrival;
         Self {
             gate,
             stream,
@@ -128,10 +91,10 @@ impl<'a, S: ClientStream> Connection<'a, S> {
             parser: RequestParser::new(head_limits(gate.settings())),
             request: Vec::with_capacity(1024),
             out: Vec::with_capacity(4096),
-            timer: Timer::new(gate.settings().idle_timeout),
+            timer,
             host: HostMemo::default(),
             origin: None,
-            draining: Draining::new(drain.clone()),
+            draining,
             drain,
             served: 0,
         }
@@ -147,7 +110,8 @@ impl<'a, S: ClientStream> Connection<'a, S> {
             }
         }
         // A large state of its own, of which connections of HTTP/1 should not have to carry any.
-        Box::pin(http2::serve(gate, self.stream, self.input, self.party, self.drain)).await;
+        let Self { stream, party, input, timer, drain, draining, .. } = self;
+        Box::pin(http2::serve(gate, Arrival { stream, party, input, timer, drain, draining })).await;
     }
 
     /// One request from its first octet to the end of its answer.
@@ -359,18 +323,20 @@ impl<'a, S: ClientStream> Connection<'a, S> {
             Some(host) => head.write(octets, host.of(octets), &hop, &mut self.request),
             // What was judged is what the origin is asked for.
             None => {
-                let reached = address_text(self.party.local.ip(), self.party.local.port());
+                let reached = address_text(self.party.reached(), self.party.ends.reached.port());
                 head.write(octets, reached.as_bytes(), &hop, &mut self.request);
             }
         }
         let head_octets = head.octets;
         self.input.consume(head_octets);
+        let Some(host) = self.host.last() else { return After::Close };
         let mut client = ClientSide {
             stream: &mut self.stream,
             input: &mut self.input,
             request: &mut self.request,
             out: &mut self.out,
             timer: &mut self.timer,
+            route: Route { host, ends: &self.party.ends, carries: Carries::Http },
         };
         let outcome = relay(self.gate, &mut client, &mut self.origin, &plan).await;
         self.conclude(&plan, outcome).await

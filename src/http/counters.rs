@@ -1,8 +1,11 @@
 //! What the HTTP plane counts. Sums close: each request head read, or refused, is one of `http_requests_total`.
 
 use super::body::BodyError;
+use super::flows::FlowCounters;
 use super::head::HeadError;
+use super::tls;
 use crate::count::{Counter, Gauge, Histogram, Labels, Observe, Sample};
+use crate::model::Via;
 use crate::policy::{Action, Reason, Verdict};
 
 /// What became of a request.
@@ -47,6 +50,10 @@ pub enum OriginFailure {
     Connect,
     /// Its answer is no response head by our reading.
     Head,
+    /// It is the gate itself.
+    Loop,
+    /// Nothing says where it is: no setting, no original destination, no address for the name.
+    Nowhere,
     /// It closed the connection without an answer.
     Silent,
     /// It took too long.
@@ -56,10 +63,12 @@ pub enum OriginFailure {
 }
 
 impl OriginFailure {
-    const ALL: [(Self, &'static str); 6] = [
+    pub(super) const ALL: [(Self, &'static str); 8] = [
         (Self::Body, "body"),
         (Self::Connect, "connect"),
         (Self::Head, "head"),
+        (Self::Loop, "loop"),
+        (Self::Nowhere, "nowhere"),
         (Self::Silent, "silent"),
         (Self::Slow, "slow"),
         (Self::TooLong, "too_long"),
@@ -74,7 +83,7 @@ impl OriginFailure {
     pub fn what_clients_are_told(self) -> &'static str {
         match self {
             Self::Slow => "the origin did not answer in time / 源站响应超时",
-            Self::Connect => "the origin cannot be reached / 源站无法连接",
+            Self::Connect | Self::Loop | Self::Nowhere => "the origin cannot be reached / 源站无法连接",
             Self::Body | Self::Head | Self::Silent | Self::TooLong => {
                 "the origin gave no usable answer / 源站未返回有效响应"
             }
@@ -113,21 +122,31 @@ impl Flood {
         [(Self::Control, "control"), (Self::Malformed, "malformed"), (Self::Reset, "reset")];
 }
 
+/// Who reaches verdicts here.
+const PLANES: [Via; 3] = [Via::Http, Via::Quic, Via::Tls];
+
+/// Verdicts of one of them, by action and reason.
+type PlaneVerdicts = [[Counter; Reason::ALL.len()]; 2];
+
 /// The HTTP plane's counters; shared by its listeners, read by `ops`.
 #[derive(Debug, Default)]
 pub struct Counters {
     requests: [Counter; RequestOutcome::ALL.len()],
     head_errors: [Counter; HeadError::ALL.len()],
     origin_failures: [Counter; OriginFailure::ALL.len()],
-    verdicts: [[Counter; Reason::ALL.len()]; 2],
     handshakes: [Counter; Handshake::ALL.len()],
     floods: [Counter; Flood::ALL.len()],
+    verdicts: [PlaneVerdicts; PLANES.len()],
     /// Connections of HTTP/2.
     pub http2_connections: Counter,
     /// Streams that clients reset.
     pub http2_resets_by_client: Counter,
     /// Streams that the gate reset, but for those whose answer was whole.
     pub http2_resets_by_gate: Counter,
+    /// TLS.
+    pub tls: tls::Counters,
+    /// QUIC flows.
+    pub quic: FlowCounters,
     /// Request bodies that broke their framing.
     pub body_errors: Counter,
     /// Request heads that took too long (D-H25).
@@ -150,6 +169,8 @@ pub struct Counters {
     pub origin_retries: Counter,
     /// Time from a request's last octet to the origin's response head.
     pub origin_times: Histogram,
+    /// Connections of our own that came back to us.
+    pub loops: Counter,
     /// Errors of `accept`.
     pub socket_errors: Counter,
     /// Connections turned away at a limit.
@@ -182,9 +203,10 @@ impl Counters {
         self.origin_failures[failure as usize].increment();
     }
 
-    /// Counts a verdict.
-    pub fn verdict(&self, verdict: &Verdict) {
-        self.verdicts[verdict.action as usize][verdict.reason.index()].increment();
+    /// Counts a verdict of a plane.
+    pub fn verdict(&self, via: Via, verdict: &Verdict) {
+        let plane = PLANES.iter().position(|plane| *plane == via).unwrap_or_default();
+        self.verdicts[plane][verdict.action as usize][verdict.reason.index()].increment();
     }
 
     /// Counts the end of a TLS handshake.
@@ -224,15 +246,11 @@ impl Observe for Counters {
         for ((_, outcome), counter) in RequestOutcome::ALL.iter().zip(&self.requests) {
             show("http_requests_total", &[("outcome", outcome)], count(counter));
         }
-        for action in [Action::Allow, Action::Block] {
-            for reason in Reason::ALL {
-                let labels = [("plane", "http"), ("action", action.label()), ("reason", reason.label())];
-                let counter = &self.verdicts[action as usize][reason.index()];
-                if reason.action() == action || counter.value() > 0 {
-                    show("verdicts_total", &labels, count(counter));
-                }
-            }
+        for (via, verdicts) in PLANES.iter().zip(&self.verdicts) {
+            show_verdicts(*via, verdicts, show);
         }
+        self.tls.observe(show);
+        self.quic.observe(show);
         for ((_, kind), counter) in HeadError::ALL.iter().zip(&self.head_errors) {
             show("http_parse_errors_total", &[("kind", kind)], count(counter));
         }
@@ -259,12 +277,25 @@ impl Observe for Counters {
         show("http_proxy_headers_total", &[], count(&self.proxy_headers));
         show("http_upgrades_total", &[("outcome", "begun")], count(&self.upgrades));
         show("http_upgrades_total", &[("outcome", "ended_by_verdict")], count(&self.upgrades_ended));
+        show("http_loops_total", &[], count(&self.loops));
         show("http_origin_connections_total", &[], count(&self.origin_connections));
         show("http_origin_retries_total", &[], count(&self.origin_retries));
         show("http_origin_seconds", &[], Sample::Times(&self.origin_times));
         show("socket_errors_total", &[("plane", "http")], count(&self.socket_errors));
         show("connections_refused_total", &[("plane", "http")], count(&self.connections_refused));
         show("connections", &[("plane", "http")], Sample::Count(self.connections.value()));
+    }
+}
+
+fn show_verdicts(via: Via, verdicts: &PlaneVerdicts, show: &mut dyn FnMut(&'static str, Labels<'_>, Sample<'_>)) {
+    for action in [Action::Allow, Action::Block] {
+        for reason in Reason::ALL {
+            let labels = [("plane", via.label()), ("action", action.label()), ("reason", reason.label())];
+            let counter = &verdicts[action as usize][reason.index()];
+            if reason.action() == action || counter.value() > 0 {
+                show("verdicts_total", &labels, Sample::Count(counter.value()));
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::body::BodyReader;
 use super::buffer::Buffer;
 use super::head::{Field, HeadLimits, Method, Progress, RequestParser};
-use super::listener::bind;
+use super::listener::{Reach, bind};
 use super::relay::persistence;
 use super::reply::ReplyHead;
 use crate::drain::{DrainWatch, Phase};
@@ -36,7 +36,7 @@ pub struct DemoOrigin {
 impl DemoOrigin {
     /// Binds its socket.
     pub async fn bind(addr: SocketAddr) -> io::Result<Self> {
-        bind(addr).map(|listener| Self { listener })
+        bind(addr, Reach::Own).map(|listener| Self { listener })
     }
 
     /// The address it listens on.

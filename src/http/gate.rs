@@ -17,12 +17,16 @@ use quick_cache::sync::Cache;
 
 use super::Counters;
 use super::certificates::Certificates;
+use super::changes::Changes;
 use super::host::HostName;
 use super::http2::StreamPlaces;
 use super::negotiate::{Format, Language};
-use super::page::{Notice, Pages, Rendered, is_web_url, time_text};
+use super::origin::{Outgoing, Resolver, ResolverError};
+use super::page::{Notice, Pages, Rendered, is_web_url, redirect, time_text};
 use super::reply::{Answer, AnswerField, Body};
-use super::settings::Settings;
+use super::settings::{Origin, Settings};
+use super::tls::Pipes;
+use crate::drain::DrainWatch;
 use crate::model::{Hop, Subject, Via};
 use crate::policy::sink::received_host;
 use crate::policy::{Action, Reason, SharedView, Sink, Stance, Verdict, VerdictRecord, View};
@@ -96,11 +100,23 @@ pub struct Gate {
     certificates: ArcSwap<Certificates>,
     streams: StreamPlaces,
     via: String,
+    resolver: Option<Resolver>,
+    outgoing: Outgoing,
+    pipes: Pipes,
+    changes: Changes,
 }
 
 impl Gate {
     /// A gate that answers from `pages`.
-    pub fn new(settings: Settings, view: SharedView, sink: Sink, counters: Arc<Counters>, pages: Pages) -> Self {
+    ///
+    /// Errors: name servers of origins that cannot be asked.
+    pub fn new(
+        settings: Settings,
+        view: SharedView,
+        sink: Sink,
+        counters: Arc<Counters>,
+        pages: Pages,
+    ) -> Result<Self, ResolverError> {
         /// A page of the usual size.
         const PAGE_OCTETS: u64 = 8 << 10;
         let items = usize::try_from(PAGES_OCTETS_MAX / PAGE_OCTETS).unwrap_or(1);
@@ -108,10 +124,52 @@ impl Gate {
         let pages = ArcSwap::from_pointee(pages);
         // Of this process alone, so that a request that comes round is told from one that came through another gate.
         let via = format!("icpgate-{:08x}", RandomState::new().hash_one(0) as u32);
-        let certificates = ArcSwap::from_pointee(Certificates::default());
+        let resolver = match &settings.origin {
+            Origin::Resolve(servers) => Some(Resolver::new(servers)?),
+            Origin::Fixed(_) | Origin::OriginalDst => None,
+        };
         let streams = StreamPlaces::new(&settings);
-        let pages_generation = AtomicU64::new(0);
-        Self { settings, view, sink, counters, pages, pages_generation, rendered, certificates, streams, via }
+        Ok(Self {
+            settings,
+            view,
+            sink,
+            counters,
+            pages,
+            pages_generation: AtomicU64::new(0),
+            rendered,
+            certificates: ArcSwap::from_pointee(Certificates::default()),
+            streams,
+            via,
+            resolver,
+            outgoing: Outgoing::default(),
+            pipes: Pipes::default(),
+            changes: Changes::default(),
+        })
+    }
+
+    /// Who tells where names lead, where that is asked for.
+    pub fn resolver(&self) -> Option<&Resolver> {
+        self.resolver.as_ref()
+    }
+
+    /// The connections to origins, where one may come back.
+    pub fn outgoing(&self) -> &Outgoing {
+        &self.outgoing
+    }
+
+    /// Pipes for TLS that is passed on.
+    pub fn pipes(&self) -> &Pipes {
+        &self.pipes
+    }
+
+    /// The news of changed verdicts.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Watches for changed verdicts until the plane stops.
+    pub async fn watch_changes(&self, drain: DrainWatch) {
+        self.changes.watch(&self.view, drain).await;
     }
 
     /// The settings.
@@ -122,6 +180,11 @@ impl Gate {
     /// The counters.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// The counters, for those who outlive a borrow.
+    pub fn shared_counters(&self) -> Arc<Counters> {
+        self.counters.clone()
     }
 
     /// The time of day.
@@ -160,6 +223,11 @@ impl Gate {
 
     /// Judges a request, counts and reports the verdict.
     pub fn decide(&self, asked: &Asked<'_>) -> Decision {
+        self.decide_via(Via::Http, asked)
+    }
+
+    /// Judges what came by a plane: a request, or a connection by the name in its first octets.
+    pub fn decide_via(&self, via: Via, asked: &Asked<'_>) -> Decision {
         // Nothing waits in here, so the view is borrowed, and shared only with a page or a record.
         let view = self.view.load();
         let stance = view.stance();
@@ -169,8 +237,8 @@ impl Gate {
             Stance::Enforce | Stance::Observe => {}
         }
         let now = self.view.now();
-        let verdict = judge(&view, asked.host, asked.reached, now);
-        self.counters.verdict(&verdict);
+        let verdict = judge(&view, via, asked.host, asked.reached, now);
+        self.counters.verdict(via, &verdict);
         let blocks = stance == Stance::Enforce && verdict.blocks();
         let carved_out = blocks && self.settings.acme_carve_out && is_acme_challenge(asked, &verdict);
         let is_for_real = verdict.action == Action::Allow || verdict.enforceable;
@@ -178,7 +246,7 @@ impl Gate {
         if self.sink.wants(verdict.action) {
             self.sink.send(VerdictRecord {
                 at: now,
-                via: Via::Http,
+                via,
                 client: asked.client,
                 name: asked.host.name().cloned(),
                 received: matches!(asked.host, HostName::Invalid).then(|| received_host(asked.shown.as_bytes())),
@@ -199,7 +267,7 @@ impl Gate {
     /// A gate that lost its data ends no stream: it was judged when it began.
     pub fn still_passes(&self, host: &HostName, reached: IpAddr) -> bool {
         let view = self.view.load();
-        view.stance() != Stance::Enforce || !judge(&view, host, reached, self.view.now()).blocks()
+        view.stance() != Stance::Enforce || !judge(&view, Via::Http, host, reached, self.view.now()).blocks()
     }
 
     //--- Answering ---------------------------------------------------------------------------------------------------
@@ -209,7 +277,7 @@ impl Gate {
         let block = &self.settings.block;
         let mut fields = self.block_fields(blocked, request);
         if matches!(block.status, 302 | 307) && !block.redirect.is_empty() {
-            let location = redirect(&block.redirect, &self.notice(blocked, request));
+            let location = redirect::fill(&block.redirect, &self.notice(blocked, request));
             fields.push(("Location", location.into()));
             let content_type = Format::Text.content_type();
             return Answer { status: block.status, now: blocked.now, content_type, fields, body: Body::Empty };
@@ -303,11 +371,11 @@ impl Gate {
     }
 }
 
-fn judge(view: &View, host: &HostName, reached: IpAddr, now: SystemTime) -> Verdict {
+fn judge(view: &View, via: Via, host: &HostName, reached: IpAddr, now: SystemTime) -> Verdict {
     // The address reached tells nothing in line, for it may be a balancer's, or translated on the way; unless the operator
     // says that filings are bound to theirs.
     let hop = if view.registry.has_bind_check() { Hop::InLineAt(reached) } else { Hop::InLine };
-    view.judge(&Subject { host: host.as_host(), hop, via: Via::Http }, now)
+    view.judge(&Subject { host: host.as_host(), hop, via }, now)
 }
 
 /// True for a request that a certificate authority would send to check control of a name that lacks only its filing.
@@ -316,41 +384,6 @@ fn is_acme_challenge(asked: &Asked<'_>, verdict: &Verdict) -> bool {
     let token = asked.plain_path.and_then(|path| path.strip_prefix(ACME_PREFIX)).unwrap_or_default();
     let is_base64url = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
     is_unfiled && !token.is_empty() && token.len() <= ACME_TOKEN_OCTETS_MAX && token.iter().all(is_base64url)
-}
-
-/// Fills a redirect's placeholders, percent-encoded; octets that cannot stand in a header are encoded as well.
-fn redirect(template: &str, notice: &Notice) -> String {
-    let mut out = String::with_capacity(2 * template.len());
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        push_encoded(before, |octet| octet.is_ascii_graphic(), &mut out);
-        let (key, behind) = after.split_once('}').unwrap_or((after, ""));
-        let value = match key {
-            "name" => notice.name_ascii.as_deref().unwrap_or(&notice.name),
-            "domain" => notice.domain_ascii.as_deref().unwrap_or_default(),
-            "reason" => notice.reason.label(),
-            "id" => notice.id.as_deref().unwrap_or_default(),
-            _ => "",
-        };
-        // RFC 3986 section 2.3: unreserved characters.
-        let is_unreserved = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~');
-        push_encoded(value, is_unreserved, &mut out);
-        rest = behind;
-    }
-    push_encoded(rest, |octet| octet.is_ascii_graphic(), &mut out);
-    out
-}
-
-fn push_encoded(text: &str, is_plain: impl Fn(u8) -> bool, out: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for octet in text.bytes() {
-        if is_plain(octet) {
-            out.push(char::from(octet));
-        } else {
-            let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
-            out.extend(['%', digit(octet >> 4), digit(octet & 15)]);
-        }
-    }
 }
 
 //--- Rendered pages --------------------------------------------------------------------------------------------------
@@ -379,25 +412,6 @@ impl Weighter<PageKey, Arc<Rendered>> for ByOctets {
 mod tests {
     use super::*;
     use crate::policy::Rule;
-
-    #[test]
-    fn redirects_are_filled_percent_encoded() {
-        let notice = Notice {
-            cause: super::super::page::Cause::NotFiled,
-            reason: Reason::NotFiled,
-            rule: Rule::B1,
-            name: "例子.中国".to_owned(),
-            name_ascii: Some("xn--fsqu00a.xn--fiqs8s".to_owned()),
-            domain: None,
-            domain_ascii: Some("a b&c".to_owned()),
-            id: Some("0ABC".to_owned()),
-            site_no: None,
-            holders: Vec::new(),
-        };
-        let out = redirect("https://p.example/备?n={name}&d={domain}&r={reason}&i={id}&x={y}\r\n", &notice);
-        let expected = "https://p.example/%E5%A4%87?n=xn--fsqu00a.xn--fiqs8s&d=a%20b%26c&r=not_filed&i=0ABC&x=%0D%0A";
-        assert_eq!(out, expected);
-    }
 
     #[test]
     fn acme_challenges_are_told_by_their_exact_path() {

@@ -16,8 +16,11 @@ use tokio::task::JoinSet;
 
 use super::Counters;
 use super::certificates::{CertificateError, Certificates};
-use super::connection;
+use super::entry;
+use super::flows::udp::Udp;
+use super::flows::{self, FlowGate};
 use super::gate::Gate;
+use super::origin::ResolverError;
 use super::page::{PageError, Pages};
 use super::settings::Settings;
 use crate::clients::Clients;
@@ -38,11 +41,16 @@ pub enum BindError {
     /// The block page cannot be rendered.
     #[error(transparent)]
     Page(#[from] PageError),
+    /// The name servers of origins cannot be asked.
+    #[error("http.resolvers: {0}")]
+    Resolver(#[from] ResolverError),
     /// A socket could not be had.
-    #[error("cannot listen on tcp {addr}: {source}")]
+    #[error("cannot listen on {transport} {addr}: {source}")]
     Socket {
         /// The address.
         addr: SocketAddr,
+        /// `tcp` or `udp`.
+        transport: &'static str,
         /// What the system says.
         source: io::Error,
     },
@@ -51,27 +59,40 @@ pub enum BindError {
 /// The HTTP plane with its sockets.
 pub struct Plane {
     gate: Arc<Gate>,
+    /// Those for plain HTTP first, then those for TLS; all take both.
     listeners: Vec<TcpListener>,
+    quic: Vec<Vec<Arc<Udp>>>,
 }
 
 impl Plane {
     /// Loads the pages and binds every socket.
     pub async fn bind(
-        settings: Settings,
+        mut settings: Settings,
         view: SharedView,
         sink: Sink,
         counters: Arc<Counters>,
     ) -> Result<Self, BindError> {
         let pages = Pages::load(settings.block.pages.as_deref())?;
         let certificates = Certificates::load(&settings.certificates)?;
-        let listeners = settings
-            .listen
+        let reach = if settings.transparent { Reach::Any } else { Reach::Own };
+        let mut listeners = Vec::with_capacity(settings.listen.len() + settings.tls_listen.len());
+        for addr in settings.listen.iter_mut().chain(&mut settings.tls_listen) {
+            let failed = |source| BindError::Socket { addr: *addr, transport: "tcp", source };
+            let listener = bind(*addr, reach).map_err(failed)?;
+            // A port chosen by the system is known only now.
+            *addr = listener.local_addr().map_err(failed)?;
+            listeners.push(listener);
+        }
+        let quic = settings
+            .quic_listen
             .iter()
-            .map(|&addr| bind(addr).map_err(|source| BindError::Socket { addr, source }))
+            .map(|&addr| {
+                flows::sockets::bind(addr).map_err(|source| BindError::Socket { addr, transport: "udp", source })
+            })
             .collect::<Result<_, _>>()?;
-        let gate = Gate::new(settings, view, sink, counters, pages);
+        let gate = Gate::new(settings, view, sink, counters, pages)?;
         gate.replace_certificates(certificates);
-        Ok(Self { gate: Arc::new(gate), listeners })
+        Ok(Self { gate: Arc::new(gate), listeners, quic })
     }
 
     /// The plane without its sockets, to replace pages.
@@ -79,9 +100,24 @@ impl Plane {
         self.gate.clone()
     }
 
-    /// The addresses it listens on.
+    /// The addresses it listens on for plain HTTP.
     pub fn addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.gate.settings().listen.clone()
+    }
+
+    /// The addresses it listens on for TLS.
+    pub fn tls_addrs(&self) -> Vec<SocketAddr> {
+        self.gate.settings().tls_listen.clone()
+    }
+
+    /// The addresses it listens on for QUIC.
+    pub fn quic_addrs(&self) -> Vec<SocketAddr> {
+        self.quic.iter().filter_map(|listeners| listeners.first()).map(|listener| listener.addr()).collect()
+    }
+
+    /// True with a socket of any kind.
+    pub fn is_listening(&self) -> bool {
+        !self.listeners.is_empty() || !self.quic.is_empty()
     }
 
     /// Serves until the drain is over: no new connection after `Draining`, requests in work are finished, everything
@@ -91,27 +127,56 @@ impl Plane {
         let free = Arc::new(Semaphore::new(settings.connections_max));
         let clients = Clients::new(settings.connections_per_client_max);
         let mut tasks = JoinSet::new();
+        let (gate, watched) = (self.gate.clone(), drain.clone());
+        let watching = tokio::spawn(async move { gate.watch_changes(watched).await });
         for listener in self.listeners {
             tasks.spawn(accept(self.gate.clone(), listener, free.clone(), clients.clone(), drain.clone()));
+        }
+        if !self.quic.is_empty() {
+            // One client, one limit: its TCP connections and its QUIC flows count together.
+            let flows = Arc::new(FlowGate::new(self.gate.clone(), clients.clone()));
+            tasks.spawn(flows::sockets::run(flows, self.quic.concat(), drain.clone()));
         }
         tokio::select! {
             () = async { while tasks.join_next().await.is_some() {} } => {}
             () = drain.reached(Phase::Stopped) => tasks.abort_all(),
         }
+        watching.abort();
     }
 }
 
+/// Whose connections a socket takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Those to any address that the system's rules send here (TPROXY).
+    Any,
+    /// Those to its own.
+    Own,
+}
+
 /// A listening socket; IPv6 ones take IPv6 only, so that an IPv4 address is never met in disguise.
-pub(super) fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn bind(addr: SocketAddr, reach: Reach) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    if reach == Reach::Any {
+        // The option of IPv4 does it for sockets of IPv6 as well: the system has one mark for both.
+        socket.set_ip_transparent_v4(true).map_err(without_rights)?;
+    }
     socket.set_reuse_address(true)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Says which right is missing.
+fn without_rights(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error;
+    }
+    io::Error::new(error.kind(), "http.transparent needs CAP_NET_ADMIN or CAP_NET_RAW")
 }
 
 async fn accept(
@@ -147,7 +212,7 @@ async fn accept(
             let _held = permit;
             let counters = gate.clone();
             let _open = counters.counters().connections.enter();
-            connection::serve(gate, stream, peer, place, &clients, drain).await;
+            entry::serve(gate, stream, peer, place, &clients, drain).await;
         });
     }
     // Who comes now is refused at once and goes elsewhere, instead of waiting for nobody.

@@ -1,8 +1,12 @@
 //! The HTTP plane: request heads, the verdict, the block page, the relay to the origin, listeners; readers of TLS and QUIC.
 //!
 //! ```text
-//! octets ─ head │ http2 ─▶ host ─▶ gate (judge) ─▶ relay ─▶ origin
-//!                                      └▶ page │ redirect │ 503         refused heads ─▶ reply 4xx, close
+//! octets ─ entry ─ head │ http2 ─▶ host ─▶ gate (judge) ─▶ relay ─▶ origin
+//!            │         ▲                       └▶ page │ redirect │ 503      refused heads ─▶ reply 4xx, close
+//!            │      terminate
+//!            │         │ where a certificate is for the name
+//!            └ hello ──┴─▶ name ─▶ gate (judge) ─▶ both ways, unopened ─▶ origin
+//!                                      └▶ alert │ reset │ silence          refused hellos ─▶ alert, close
 //! ```
 //!
 //! One origin connection belongs to one client connection and is kept with it, so nothing of one client can be answered
@@ -12,17 +16,21 @@
 //!
 //! Limits: `Settings` (heads, times, connections, requests), [`body`] (chunk sizes, extensions, trailers), [`buffer`],
 //! [`http2`] (streams, windows, floods), and the constants beside the loops they bound. It does not know the DNS plane.
-//! HTTP/2 begins by prior knowledge; a record of TLS on these listeners is closed and counted. [`terminate`] ends TLS for
-//! names with a certificate. [`hello`] and [`quic`] read what a TLS or QUIC client says in the open; they are functions of
-//! octets and have their limits with them.
+//! Every TCP listener takes plain HTTP and TLS ([`tls`]); HTTP/2 begins by prior knowledge, or inside TLS that ends here
+//! ([`terminate`], for names with a certificate). [`hello`] and [`quic`] read what a TLS or QUIC client says in the open;
+//! they are functions of octets and have their limits with them. [`flows`] gates QUIC: one verdict a connection, on its
+//! first packets.
 
 pub mod body;
 pub mod buffer;
 pub mod certificates;
+pub mod changes;
 pub mod connection;
 pub mod counters;
 pub mod demo;
 pub mod draining;
+mod entry;
+pub mod flows;
 pub mod gate;
 pub mod head;
 pub mod hello;
@@ -42,6 +50,7 @@ pub mod settings;
 pub mod stream;
 pub mod terminate;
 pub mod timer;
+pub mod tls;
 pub mod tunnel;
 
 pub use counters::Counters;

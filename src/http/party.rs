@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use super::gate::Gate;
 use super::head::Hop;
 use super::host::HostName;
+use super::origin::Ends;
+use super::settings::Settings;
 
 /// Addresses of a forwarding chain that are looked at.
 const FORWARDERS_MAX: usize = 32;
@@ -12,14 +14,12 @@ const FORWARDERS_MAX: usize = 32;
 /// The client of a connection.
 #[derive(Clone, Debug)]
 pub struct Party {
-    /// Who connected: the peer, or whom its PROXY header names.
-    pub client: IpAddr,
-    /// The same as text.
+    /// Who talks to whom.
+    pub ends: Ends,
+    /// Who connected, as text.
     pub client_text: String,
     /// True when the peer is a proxy whose word is taken.
     pub is_listed: bool,
-    /// The address reached.
-    pub local: SocketAddr,
     /// What the TLS handshake said, where TLS ends here.
     pub secure: Option<Secure>,
 }
@@ -33,21 +33,26 @@ pub struct Secure {
 
 impl Party {
     /// A peer that speaks for itself.
-    pub fn new(gate: &Gate, peer: SocketAddr, local: SocketAddr) -> Self {
-        let client = peer.ip().to_canonical();
-        let is_listed = gate.settings().lists(peer.ip());
-        Self { client, client_text: client.to_string(), is_listed, local, secure: None }
+    pub fn new(settings: &Settings, peer: SocketAddr, ends: Ends) -> Self {
+        let client_text = ends.client.ip().to_string();
+        Self { ends, client_text, is_listed: settings.lists(peer.ip()), secure: None }
     }
 
-    /// The connection is somebody else's, says a listed proxy.
-    pub fn speaks_for(&mut self, client: IpAddr) {
-        self.client = client.to_canonical();
-        self.client_text = self.client.to_string();
+    /// The connection is somebody else's, says a listed proxy: of `source`, who reached `destination`.
+    pub fn speaks_for(&mut self, source: SocketAddr, destination: SocketAddr) {
+        self.ends.client = SocketAddr::new(source.ip().to_canonical(), source.port());
+        self.ends.reached = destination;
+        self.client_text = self.client().to_string();
+    }
+
+    /// Who connected: the peer, or whom its PROXY header names.
+    pub fn client(&self) -> IpAddr {
+        self.ends.client.ip()
     }
 
     /// The address reached, which stands for the host a client did not name.
     pub fn reached(&self) -> IpAddr {
-        self.local.ip().to_canonical()
+        self.ends.reached.ip().to_canonical()
     }
 
     /// What this hop adds to a head on its way to the origin.
@@ -68,7 +73,7 @@ impl Party {
 
     /// The client a listed proxy speaks for: the last address of `X-Forwarded-For` that no listed proxy added.
     pub fn original_client<'v>(&self, gate: &Gate, forwarded_for: impl Iterator<Item = &'v [u8]>) -> IpAddr {
-        let mut res = self.client;
+        let mut res = self.client();
         if !gate.settings().lists(res) {
             return res;
         }

@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2, as a listed proxy sends it before anything else.
+//! The PROXY protocol, versions 1 and 2, as a listed proxy sends it before anything else, and as the gate sends it to origins.
 //!
 //! Source: the PROXY protocol specification of HAProxy, sections 2.1 and 2.2. From any other peer the same octets are a
 //! bad request (D-T19): this module is not asked then.
@@ -7,12 +7,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use thiserror::Error;
 
+use super::settings::ProxyVersion;
+
 /// The 12 octets every version 2 header begins with.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Longest version 1 header with its CRLF, by the specification.
 const TEXT_OCTETS_MAX: usize = 107;
 /// Longest version 2 header: addresses and a few kilobytes of TLVs, which are skipped.
 const BINARY_OCTETS_MAX: usize = 4096;
+
+/// Stream over IPv4, and over IPv6, as a version 2 header says it.
+const TCP_4: u8 = 0x11;
+const TCP_6: u8 = 0x21;
 
 /// Octets that begin like a PROXY header and are none. The proxy is at fault.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -85,8 +91,8 @@ fn read_binary(input: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
     let addrs = match (fixed[12], fixed[13]) {
         // LOCAL: the receiver must take the connection's real addresses.
         (0x20, _) => None,
-        (0x21, 0x11) => Some(v4_addrs(body).ok_or(ProxyHeaderError)?),
-        (0x21, 0x21) => Some(v6_addrs(body).ok_or(ProxyHeaderError)?),
+        (0x21, TCP_4) => Some(v4_addrs(body).ok_or(ProxyHeaderError)?),
+        (0x21, TCP_6) => Some(v6_addrs(body).ok_or(ProxyHeaderError)?),
         // Families that carry no stream of ours: accepted, and their addresses ignored, as section 2.2 asks.
         (0x21, _) => None,
         _ => return Err(ProxyHeaderError),
@@ -112,9 +118,88 @@ fn v6_addrs(body: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     Some((addr(source, [ports[0], ports[1]]), addr(destination, [ports[2], ports[3]])))
 }
 
+//--- Writing ---------------------------------------------------------------------------------------------------------
+
+/// Appends the header that tells an origin who the client is and what it reached; version 2 also which name it asked for.
+///
+/// Both addresses are of one family in either version: where they are not, as behind a proxy that translates, the IPv4 one
+/// is written as IPv6 carries it.
+pub fn write(version: ProxyVersion, client: SocketAddr, reached: SocketAddr, name: Option<&str>, out: &mut Vec<u8>) {
+    match version {
+        ProxyVersion::V1 => write_text(client, reached, out),
+        ProxyVersion::V2 => write_binary(client, reached, name, out),
+    }
+}
+
+fn write_text(client: SocketAddr, reached: SocketAddr, out: &mut Vec<u8>) {
+    let (family, source, destination) = match (client.ip(), reached.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => ("TCP4", source.to_string(), destination.to_string()),
+        (source, destination) => ("TCP6", as_v6(source).to_string(), as_v6(destination).to_string()),
+    };
+    let ports = (client.port(), reached.port());
+    out.extend_from_slice(format!("PROXY {family} {source} {destination} {} {}\r\n", ports.0, ports.1).as_bytes());
+}
+
+fn write_binary(client: SocketAddr, reached: SocketAddr, name: Option<&str>, out: &mut Vec<u8>) {
+    /// TLV of the name that the client asked for, as in the server name extension (section 2.2.2).
+    const AUTHORITY: u8 = 0x02;
+    const VERSION_AND_COMMAND: u8 = 0x21;
+    let mut body = Vec::with_capacity(64);
+    let family = match (client.ip(), reached.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            body.extend_from_slice(&source.octets());
+            body.extend_from_slice(&destination.octets());
+            TCP_4
+        }
+        (source, destination) => {
+            body.extend_from_slice(&as_v6(source).octets());
+            body.extend_from_slice(&as_v6(destination).octets());
+            TCP_6
+        }
+    };
+    body.extend_from_slice(&client.port().to_be_bytes());
+    body.extend_from_slice(&reached.port().to_be_bytes());
+    if let Some((name, length)) = name.and_then(|name| Some((name, u16::try_from(name.len()).ok()?))) {
+        body.push(AUTHORITY);
+        body.extend_from_slice(&length.to_be_bytes());
+        body.extend_from_slice(name.as_bytes());
+    }
+    out.extend_from_slice(SIGNATURE);
+    out.extend_from_slice(&[VERSION_AND_COMMAND, family]);
+    let length = u16::try_from(body.len()).expect("two addresses and a name of at most 255 octets");
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&body);
+}
+
+fn as_v6(addr: IpAddr) -> Ipv6Addr {
+    match addr {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for (client, reached, expected) in [
+            ("198.51.100.7:40000", "203.0.113.1:443", ("198.51.100.7:40000", "203.0.113.1:443")),
+            ("[2001:db8::1]:1", "[2001:db8::2]:2", ("[2001:db8::1]:1", "[2001:db8::2]:2")),
+            ("198.51.100.7:1", "[2001:db8::2]:2", ("[::ffff:198.51.100.7]:1", "[2001:db8::2]:2")),
+        ] {
+            for version in [ProxyVersion::V1, ProxyVersion::V2] {
+                let mut out = Vec::new();
+                let (client, reached) = addrs(client, reached).expect("addresses");
+                write(version, client, reached, Some("www.here.cn"), &mut out);
+                let whole = ProxyHeader::Whole { octets: out.len(), addrs: addrs(expected.0, expected.1) };
+                assert_eq!(read(&out), Ok(whole), "{version:?} {client}");
+                let has_name = out.windows(14).any(|part| part == b"\x02\0\x0bwww.here.cn");
+                assert_eq!(has_name, version == ProxyVersion::V2);
+            }
+        }
+    }
 
     fn addrs(source: &str, destination: &str) -> Option<(SocketAddr, SocketAddr)> {
         Some((source.parse().expect("an address"), destination.parse().expect("an address")))

@@ -16,7 +16,7 @@ use super::counters::OriginFailure;
 use super::gate::Gate;
 use super::head::response::Persistence;
 use super::head::{Field, Progress, ResponseHead, ResponseParser, Version, list};
-use super::origin::OriginConnection;
+use super::origin::{OriginConnection, Route};
 use super::stream::{ClientStream, send_all};
 use super::timer::Timer;
 
@@ -100,6 +100,8 @@ pub struct ClientSide<'a, S> {
     pub out: &'a mut Vec<u8>,
     /// The connection's timer.
     pub timer: &'a mut Timer,
+    /// Whose origin it goes to.
+    pub route: Route<'a>,
 }
 
 /// What both directions of a relay tell each other.
@@ -153,14 +155,17 @@ async fn relay_counted(
     let mut body = BodyReader::new(plan.framing);
     let is_chunked = plan.framing == Framing::Chunked;
     push_ready(&mut body, is_chunked, client.input, client.request).map_err(RelayError::Body)?;
-    if origin.as_ref().is_some_and(|kept| !kept.is_idle()) {
+    if origin.as_ref().is_some_and(|kept| !kept.is_idle() || !kept.serves(client.route.host)) {
         *origin = None;
     }
     let mut may_retry = origin.is_some() && plan.is_idempotent && body.is_done();
     loop {
         let connection = match origin {
             Some(kept) => kept,
-            None => origin.insert(OriginConnection::open(gate).await.map_err(RelayError::Origin)?),
+            None => {
+                let opened = OriginConnection::open(gate, &client.route, client.timer).await;
+                origin.insert(opened.map_err(RelayError::Origin)?)
+            }
         };
         let result = if body.is_done() {
             progressed.uploaded.store(true, Ordering::Relaxed);
@@ -194,7 +199,7 @@ async fn whole_request(
     if sent.is_err() {
         return Err(RelayError::Origin(OriginFailure::Slow));
     }
-    let OriginConnection { stream, input, parser } = origin;
+    let OriginConnection { stream, input, parser, .. } = origin;
     let mut answer = Answer { gate, plan, progressed, input, parser, out: client.out, timer: client.timer };
     answer.pass(stream, client.stream).await
 }
@@ -208,7 +213,7 @@ async fn streamed_request(
     body: &mut BodyReader,
     progressed: &Progressed,
 ) -> Result<Relayed, RelayError> {
-    let OriginConnection { stream, input, parser } = origin;
+    let OriginConnection { stream, input, parser, .. } = origin;
     let (mut origin_reader, mut origin_writer) = stream.split();
     let (mut client_reader, mut client_writer) = client.stream.halves();
     let mut upload = Upload {

@@ -74,7 +74,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Ahead<S> {
         self.input.consume(count);
         if self.input.is_empty() {
             // Nothing is put in again.
-            self.input = Buffer::spent();
+            self.input = Buffer::empty();
         }
         Poll::Ready(Ok(()))
     }

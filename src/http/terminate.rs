@@ -6,27 +6,26 @@
 
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
+use rustls::ServerConfig;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::buffer::Buffer;
 use super::connection;
 use super::counters::Handshake;
+use super::entry::Arrival;
 use super::gate::Gate;
 use super::host::{self, HostName};
 use super::http2;
 use super::party::{Party, Secure};
 use super::stream::Ahead;
-use crate::drain::DrainWatch;
 
-/// Serves a connection whose ClientHello, or a part of it, is in `ahead`, until it ends.
+/// Serves a connection whose ClientHello is in its input, until it ends.
 ///
-/// The caller has seen that [`Certificates::covers`](super::certificates::Certificates::covers) holds for the name; for
-/// another, or none, the handshake fails with the alert of TLS for it.
-pub async fn serve(gate: &Arc<Gate>, stream: TcpStream, ahead: Buffer, party: Party, drain: DrainWatch) {
-    let Some(server) = gate.certificates().server() else { return };
-    let accepting = TlsAcceptor::from(server).accept(Ahead::new(stream, ahead));
+/// `server` has a certificate for the name; for another, or none, the handshake fails with the alert of TLS for it.
+pub(super) async fn serve(gate: &Arc<Gate>, server: Arc<ServerConfig>, arrival: Arrival) {
+    let Arrival { stream, party, input, timer, drain, draining } = arrival;
+    let accepting = TlsAcceptor::from(server).accept(Ahead::new(stream, input));
     // Boxed, for it is large and soon over.
     let stream = match timeout(gate.settings().hello_timeout, Box::pin(accepting)).await {
         Ok(Ok(stream)) => stream,
@@ -42,10 +41,11 @@ pub async fn serve(gate: &Arc<Gate>, stream: TcpStream, ahead: Buffer, party: Pa
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     let party = Party { secure: Some(Secure { server_name }), ..party };
     let input = Buffer::new(gate.settings().head_bytes_max);
+    let arrival = Arrival { stream, party, input, timer, drain, draining };
     if is_http2 {
-        Box::pin(http2::serve(gate, stream, input, party, drain)).await;
+        Box::pin(http2::serve(gate, arrival)).await;
     } else {
-        Box::pin(connection::serve_requests(gate, stream, input, party, drain)).await;
+        Box::pin(connection::serve(gate, arrival)).await;
     }
 }
 

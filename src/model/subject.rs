@@ -36,8 +36,12 @@ pub enum Hop<'a> {
 pub enum Via {
     /// A DNS answer.
     Dns,
-    /// An HTTP request, TLS ClientHello or QUIC Initial.
+    /// An HTTP request.
     Http,
+    /// A TLS ClientHello.
+    Tls,
+    /// A QUIC flight.
+    Quic,
 }
 
 impl Via {
@@ -46,6 +50,8 @@ impl Via {
         match self {
             Self::Dns => "dns",
             Self::Http => "http",
+            Self::Tls => "tls",
+            Self::Quic => "quic",
         }
     }
 }

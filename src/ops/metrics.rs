@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use crate::count::{BUCKETS_SECONDS, Histogram, Labels, Observe, Sample};
+use crate::count::{BUCKETS_BYTES, BUCKETS_SECONDS, Histogram, Labels, Observe, Sample};
 
 /// What stands before every name.
 const PREFIX: &str = "icpgate_";
@@ -79,6 +79,7 @@ pub const FAMILIES: &[Family] = &[
     counter("http2_resets_total", &["by"], "Streams of HTTP/2 reset before their end."),
     counter("http_address_hosts_total", &[], "Requests whose host is an address."),
     counter("http_handshakes_total", &["outcome"], "TLS handshakes of connections that end here."),
+    counter("http_loops_total", &[], "Connections to origins that came back to the gate, HTTP and TLS."),
     counter("http_origin_connections_total", &[], "Connections opened to the origin."),
     counter("http_origin_errors_total", &["kind"], "Failures of the origin or the way to it."),
     counter("http_origin_retries_total", &[], "Requests sent again on a fresh connection to the origin."),
@@ -93,6 +94,22 @@ pub const FAMILIES: &[Family] = &[
     counter("journal_opened_total", &[], "Times the journal file was opened, after rotation too."),
     gauge("open_descriptors", &[], "Open file descriptors."),
     counter("part_reloads_total", &["part", "outcome"], "Reloads of zones, pages and certificates."),
+    counter("quic_datagrams_dropped_total", &["kind"], "Datagrams of QUIC that went nowhere."),
+    counter(
+        "quic_datagrams_total",
+        &["direction"],
+        "Datagrams of QUIC forwarded to the origin (in) and to clients (out).",
+    ),
+    counter("quic_flights_total", &["outcome"], "First packets of QUIC connections by what became of them."),
+    gauge("quic_flows", &["state"], "QUIC flows now: waiting for a whole hello, opening, open."),
+    counter("quic_flows_ended_total", &["reason"], "QUIC flows that ended."),
+    gauge("quic_held_bytes", &[], "Octets held until a verdict, and of handshakes under way."),
+    counter("quic_migrations_total", &[], "Known QUIC flows that came from another client address."),
+    counter(
+        "quic_replies_total",
+        &["kind"],
+        "QUIC closes and version negotiations sent, and replies withheld over the limit.",
+    ),
     gauge("ranges_generation", &[], "Generation of the ranges in use."),
     gauge("ranges_ipv4_addresses", &["region"], "IPv4 addresses by region."),
     gauge("ranges_ipv6_sites", &["region"], "IPv6 /48 sites by region."),
@@ -113,6 +130,16 @@ pub const FAMILIES: &[Family] = &[
     counter("socket_errors_total", &["plane"], "Errors of accept, receive and send."),
     gauge("stance", &["stance"], "1 for the way verdicts are acted on now."),
     gauge("start_timestamp_seconds", &[], "When the process started."),
+    counter("tls_address_names_total", &[], "ClientHellos that name an address."),
+    counter("tls_connections_total", &["outcome"], "TLS connections by what became of them."),
+    histogram("tls_hello_bytes", &[], "Length of whole ClientHellos."),
+    counter("tls_hello_reads_total", &["reads"], "Whole ClientHellos by how many reads brought them."),
+    counter("tls_origin_errors_total", &["kind"], "Failures of the way to the origin of TLS."),
+    counter("tls_parse_errors_total", &["kind"], "First octets of TLS that are no ClientHello."),
+    counter("tls_retries_total", &["outcome"], "Second ClientHellos after a HelloRetryRequest."),
+    gauge("tls_tunnels", &[], "TLS connections that are passed on now."),
+    counter("tls_tunnels_ended_total", &["by"], "TLS connections that the gate ended while they were passed on."),
+    counter("tls_without_name_total", &[], "ClientHellos without a name."),
     counter("upstream_coalesced_total", &[], "Questions that shared another's exchange."),
     counter("upstream_queries_total", &["server", "outcome"], "Exchanges with upstream servers."),
     histogram("upstream_seconds", &["server"], "Time upstream servers took to answer."),
@@ -191,7 +218,7 @@ impl Gathered {
     fn take(&mut self, name: &'static str, labels: Labels<'_>, sample: Sample<'_>) {
         let known = family(name).filter(|family| {
             let same_labels = family.labels.iter().eq(labels.iter().map(|(label, _)| label));
-            let same_kind = matches!(sample, Sample::Times(_)) == (family.kind == Kind::Histogram);
+            let same_kind = matches!(sample, Sample::Sizes(_) | Sample::Times(_)) == (family.kind == Kind::Histogram);
             same_labels && same_kind
         });
         let Some(family) = known else {
@@ -212,7 +239,7 @@ impl Gathered {
 /// One number or distribution, read once.
 enum Reading {
     Count(u64),
-    Times { counts: [u64; BUCKETS_SECONDS.len() + 1], sum_seconds: f64 },
+    Spread { bounds: [f64; BUCKETS_SECONDS.len()], counts: [u64; BUCKETS_SECONDS.len() + 1], sum: f64 },
     Value(f64),
 }
 
@@ -220,7 +247,13 @@ impl Reading {
     fn of(sample: Sample<'_>) -> Self {
         match sample {
             Sample::Count(n) => Self::Count(n),
-            Sample::Times(times) => Self::Times { counts: times.counts(), sum_seconds: times.sum_seconds() },
+            #[allow(clippy::cast_precision_loss)]
+            Sample::Sizes(sizes) => {
+                Self::Spread { bounds: BUCKETS_BYTES, counts: sizes.counts(), sum: sizes.sum() as f64 }
+            }
+            Sample::Times(times) => {
+                Self::Spread { bounds: BUCKETS_SECONDS, counts: times.counts(), sum: times.sum_seconds() }
+            }
             Sample::Value(value) => Self::Value(value),
         }
     }
@@ -235,7 +268,7 @@ impl Reading {
             #[allow(clippy::cast_precision_loss)]
             Self::Count(n) => *n as f64,
             #[allow(clippy::cast_precision_loss)]
-            Self::Times { counts, .. } => counts.iter().sum::<u64>() as f64,
+            Self::Spread { counts, .. } => counts.iter().sum::<u64>() as f64,
             Self::Value(value) => *value,
         }
     }
@@ -245,9 +278,9 @@ impl Reading {
         match (self, other) {
             (Self::Count(a), Self::Count(b)) if kind == Kind::Counter => *a += b,
             (Self::Count(a), Self::Count(b)) => *a = (*a).min(b),
-            (Self::Times { counts, sum_seconds }, Self::Times { counts: more, sum_seconds: longer }) => {
+            (Self::Spread { counts, sum, .. }, Self::Spread { counts: more, sum: greater, .. }) => {
                 counts.iter_mut().zip(more).for_each(|(count, n)| *count += n);
-                *sum_seconds += longer;
+                *sum += greater;
             }
             (Self::Value(a), Self::Value(b)) => *a = a.min(b),
             (_, _) => {}
@@ -259,15 +292,15 @@ impl Reading {
         let _ = match self {
             Self::Count(n) => writeln!(res, "{PREFIX}{name}{} {n}", braced(labels)),
             Self::Value(value) => writeln!(res, "{PREFIX}{name}{} {value}", braced(labels)),
-            Self::Times { counts, sum_seconds } => {
+            Self::Spread { bounds, counts, sum: total } => {
                 let mut sum = 0;
-                let bounds = BUCKETS_SECONDS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+                let bounds = bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
                 for (bound, count) in bounds.zip(counts) {
                     sum += count;
                     let separator = if labels.is_empty() { "" } else { "," };
                     let _ = writeln!(res, "{PREFIX}{name}_bucket{{{labels}{separator}le=\"{bound}\"}} {sum}");
                 }
-                let _ = writeln!(res, "{PREFIX}{name}_sum{} {sum_seconds}", braced(labels));
+                let _ = writeln!(res, "{PREFIX}{name}_sum{} {total}", braced(labels));
                 writeln!(res, "{PREFIX}{name}_count{} {sum}", braced(labels))
             }
         };

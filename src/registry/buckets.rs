@@ -6,28 +6,39 @@
 //! files, for everything that is not a verdict.
 //!
 //! ```text
-//! bucket: octets in use u7, spilled u1 │ record │ record │ … │ free
+//! bucket: octets in use u8 │ passed by u8 │ record │ record │ … │ free
 //! record: tag u8 │ octets u8 │ entry, as in the arena, with its position there in place of the cold record
 //! ```
 //!
-//! A record that finds its bucket full goes into another one that its hash leads to, and each bucket it passed is marked as
-//! spilled: only marked buckets send a search on. Where it is sent on differs from name to name of one bucket, so that full
-//! buckets do not fill their neighbours too. A name too long for a bucket is left out of its record, and compared in the arena.
+//! A record that finds its bucket full goes into another one that its hash leads to, and each bucket it passed is marked: one
+//! of eight bits, chosen by the hash, so that most searches for names that are nowhere end at a full bucket too. Where a
+//! search is sent on differs from name to name of one bucket, so that full buckets do not fill their neighbours. A name too
+//! long for a bucket is left out of its record, and compared in the arena.
 
-use super::entry::{Entry, is_sound_alone};
+mod check;
+mod way;
+
+pub use check::Rows;
+use check::count_records;
+use way::Way;
+
+use super::cores::on_all_cores;
+use super::entry::Entry;
 use super::memory::Memory;
 use crate::model::NameRef;
 
 /// Octets of a bucket: two cache lines, which processors fetch as a pair.
 const BUCKET: usize = 128;
+/// Octets of a bucket before its records.
+const HEAD: usize = 2;
+/// Where a bucket tells by which hashes it was passed.
+const PASSED: usize = 1;
 /// Octets that records of one bucket can take.
-const ROOM: usize = BUCKET - 1;
+const ROOM: usize = BUCKET - HEAD;
 /// Of a hundred octets of room, how many records take: at 72 some eight of ten searches end in the first bucket.
 const FILLED_PERCENT: usize = 72;
 /// Buckets beside those that the rows need, so that small tables have a free one.
 const SPARE: usize = 4;
-/// Marks a bucket that a record passed because it was full.
-const SPILLED: u8 = 0x80;
 /// Octets of a record before its entry.
 const RECORD_HEAD: usize = 2;
 /// Longest record with its name: two fit into a bucket, so that few octets stay free at the end of one.
@@ -43,6 +54,9 @@ pub struct Buckets {
     rows: usize,
     filled: usize,
 }
+
+/// Octets of a table that one core checks at a time: a multiple of a bucket's.
+const CHECKED_TOGETHER: usize = 1 << 20;
 
 /// Where a record stands: octets from the table's beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,26 +103,20 @@ impl Buckets {
         Self { octets: Memory::zeroed(count * BUCKET), count, rows: 0, filled: 0 }
     }
 
-    /// A table that was written before; `None` when it is none, or `is_row` refuses the position of a record.
-    pub fn from_octets(octets: Memory, is_row: impl Fn(u32) -> bool) -> Option<Self> {
+    /// A table that was written before; `None` when it is none, or the position of a record is none of `rows`. Checked on all
+    /// cores.
+    pub fn from_octets(octets: Memory, rows: &impl Rows) -> Option<Self> {
         let count = octets.len() / BUCKET;
         if count == 0 || octets.len() != count * BUCKET {
             return None;
         }
+        let pieces: Vec<&[u8]> = octets.chunks(CHECKED_TOGETHER).collect();
+        let checked = on_all_cores(&pieces, |piece| count_records(piece, rows))?;
         let (mut rows, mut filled) = (0, 0);
-        for bucket in octets.chunks_exact(BUCKET) {
-            let records = &bucket[1..=usize::from(bucket[0] & !SPILLED)];
-            let mut at = 0;
-            while at < records.len() {
-                let octets = usize::from(*records.get(at + 1)?);
-                let record = records.get(at..at + octets)?;
-                if !is_sound_alone(record.get(RECORD_HEAD..)?) || !is_row(Record(record).position()) {
-                    return None;
-                }
-                rows += 1;
-                at += octets;
-            }
-            filled += records.len();
+        for counted in checked {
+            let (more_rows, more_filled) = counted?;
+            rows += more_rows;
+            filled += more_filled;
         }
         Some(Self { octets, count, rows, filled })
     }
@@ -131,26 +139,50 @@ impl Buckets {
     /// The record of exactly `name`, whose hash is `hash`; `is_at` compares a name too long for a bucket with that of an
     /// arena position. Cost: usually one bucket, one compare; no allocation.
     pub fn find(&self, hash: u64, name: NameRef<'_>, is_at: impl Fn(u32) -> bool) -> Option<Place> {
-        let tag = tag(hash);
-        for number in self.way(hash) {
-            let begin = number * BUCKET;
-            let bucket = &self.octets[begin..begin + BUCKET];
-            // Asked for now, the second line arrives with the first and not after it.
-            std::hint::black_box(bucket[BUCKET - 1]);
-            let end = 1 + usize::from(bucket[0] & !SPILLED);
-            let mut at = 1;
-            while at < end {
-                let octets = usize::from(bucket[at + 1]);
-                if bucket[at] == tag && Record(&bucket[at..at + octets]).is_named(name, &is_at) {
-                    return Some(Place(begin + at));
-                }
-                at += octets;
-            }
-            if bucket[0] & SPILLED == 0 {
-                return None;
+        let mut search = self.search(hash);
+        loop {
+            match self.go_on(&mut search, name, &is_at) {
+                Step::Found(place) => return Some(place),
+                Step::Missing => return None,
+                Step::Next => {}
             }
         }
-        None
+    }
+
+    /// Begins a search and asks the memory for its first bucket.
+    pub fn search(&self, hash: u64) -> Search {
+        let mut way = self.way(hash);
+        let number = way.next().unwrap_or(0);
+        self.ask_for(number);
+        Search { hash, number, way }
+    }
+
+    /// Looks through the bucket that a search has come to; where it goes on, the memory is asked for the next one.
+    pub fn go_on(&self, search: &mut Search, name: NameRef<'_>, is_at: impl Fn(u32) -> bool) -> Step {
+        let begin = search.number * BUCKET;
+        let bucket = &self.octets[begin..begin + BUCKET];
+        let (end, tag) = (HEAD + usize::from(bucket[0]), tag(search.hash));
+        let mut at = HEAD;
+        while at < end {
+            let octets = usize::from(bucket[at + 1]);
+            if bucket[at] == tag && Record(&bucket[at..at + octets]).is_named(name, &is_at) {
+                return Step::Found(Place(begin + at));
+            }
+            at += octets;
+        }
+        if bucket[PASSED] & passed_bit(search.hash) == 0 {
+            return Step::Missing;
+        }
+        let Some(number) = search.way.next() else { return Step::Missing };
+        search.number = number;
+        self.ask_for(number);
+        Step::Next
+    }
+
+    /// Has both lines of a bucket fetched: asked for now, the second arrives with the first and not after it.
+    fn ask_for(&self, number: usize) {
+        self.octets.ask_for(number * BUCKET);
+        self.octets.ask_for(number * BUCKET + BUCKET / 2);
     }
 
     /// The entry of a record: facts and, unless it is too long, the name.
@@ -161,12 +193,6 @@ impl Buckets {
     /// The arena position of a record.
     pub fn position(&self, place: Place) -> u32 {
         Record(&self.octets[place.0..]).position()
-    }
-
-    /// Reads both lines of a hash's bucket, so that they are in the cache when it is searched.
-    pub fn touch(&self, hash: u64) -> u64 {
-        let begin = self.home(hash) * BUCKET;
-        u64::from(self.octets[begin]) ^ u64::from(self.octets[begin + BUCKET - 1])
     }
 
     /// Enters the arena entry at `position`.
@@ -184,8 +210,8 @@ impl Buckets {
         let octets = if whole > RECORD_MAX { RECORD_HEAD + entry.name_at() } else { whole };
         let number = self.with_free(hash, octets).ok_or(NotEntered::Crowded)?;
         let bucket = &mut self.octets[number * BUCKET..][..BUCKET];
-        let used = usize::from(bucket[0] & !SPILLED);
-        let record = &mut bucket[1 + used..][..octets];
+        let used = usize::from(bucket[0]);
+        let record = &mut bucket[HEAD + used..][..octets];
         record[0] = tag(hash);
         record[1] = record_length(octets);
         entry.write_at(&mut record[RECORD_HEAD..], position);
@@ -195,15 +221,15 @@ impl Buckets {
         Ok(())
     }
 
-    /// The first bucket from a hash's home on with so many octets free; those before it are marked as spilled.
+    /// The first bucket on a hash's way with so many octets free; those before it are marked.
     fn with_free(&mut self, hash: u64, octets: usize) -> Option<usize> {
         let is_half_full = self.filled > self.count * (ROOM / 2);
         for number in self.way(hash).take(if is_half_full { PASSED_MAX } else { usize::MAX }) {
-            let head = &mut self.octets[number * BUCKET];
-            if usize::from(*head & !SPILLED) + octets <= ROOM {
+            let head = &mut self.octets[number * BUCKET..][..HEAD];
+            if usize::from(head[0]) + octets <= ROOM {
                 return Some(number);
             }
-            *head |= SPILLED;
+            head[PASSED] |= passed_bit(hash);
         }
         None
     }
@@ -217,8 +243,8 @@ impl Buckets {
     pub fn remove(&mut self, hash: u64, position: u32) {
         for number in self.way(hash) {
             let bucket = &mut self.octets[number * BUCKET..][..BUCKET];
-            let end = 1 + usize::from(bucket[0] & !SPILLED);
-            let mut at = 1;
+            let end = HEAD + usize::from(bucket[0]);
+            let mut at = HEAD;
             while at < end {
                 let octets = usize::from(bucket[at + 1]);
                 if Record(&bucket[at..]).position() == position {
@@ -231,7 +257,7 @@ impl Buckets {
                 }
                 at += octets;
             }
-            if bucket[0] & SPILLED == 0 {
+            if bucket[PASSED] & passed_bit(hash) == 0 {
                 return;
             }
         }
@@ -240,8 +266,8 @@ impl Buckets {
     /// Every position, in the order of buckets.
     pub fn positions(&self) -> impl Iterator<Item = u32> + '_ {
         self.octets.chunks_exact(BUCKET).flat_map(|bucket| {
-            let end = 1 + usize::from(bucket[0] & !SPILLED);
-            let mut at = 1;
+            let end = HEAD + usize::from(bucket[0]);
+            let mut at = HEAD;
             std::iter::from_fn(move || {
                 let record = bucket.get(at..end).filter(|record| !record.is_empty())?;
                 at += usize::from(record[1]);
@@ -250,23 +276,43 @@ impl Buckets {
         })
     }
 
-    /// The bucket where the search for a hash begins.
-    fn home(&self, hash: u64) -> usize {
-        (((hash >> 32) * self.count as u64) >> 32) as usize
-    }
-
     /// The buckets where records of a hash may be, in the order in which they are searched.
-    fn way(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
-        /// Numbers of buckets before each was named with near certainty.
-        const ROUNDS: usize = 16;
-        let (count, mut state) = (self.count as u64, hash);
-        (0..ROUNDS * self.count).map(move |_| {
-            let number = ((state >> 32) * count) >> 32;
-            // Knuth's constants for a generator of full period; its upper half is what is used.
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            number as usize
-        })
+    fn way(&self, hash: u64) -> Way {
+        Way::new(hash, self.count)
     }
+}
+
+/// A search under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Search {
+    hash: u64,
+    /// The bucket that is looked through next.
+    number: usize,
+    /// Past that bucket.
+    way: Way,
+}
+
+impl Search {
+    /// The hash that is searched for.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+/// What one bucket tells a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The record.
+    Found(Place),
+    /// It is nowhere.
+    Missing,
+    /// It may be in the next bucket.
+    Next,
+}
+
+/// The mark that a record of this hash leaves in a bucket it passes; of other bits than its home and its tag.
+fn passed_bit(hash: u64) -> u8 {
+    1 << ((hash >> 8) & 7)
 }
 
 /// What tells most records of a bucket apart; of other bits than its home.
@@ -290,8 +336,24 @@ impl Record<'_> {
     /// The octets are the whole record.
     fn is_named(&self, name: NameRef<'_>, is_at: impl Fn(u32) -> bool) -> bool {
         let own = &self.0[RECORD_HEAD + Entry::at(self.0, RECORD_HEAD).name_at()..];
-        if own.is_empty() { is_at(self.position()) } else { own == name.wire() }
+        if own.is_empty() { is_at(self.position()) } else { is_same(own, name.wire()) }
     }
+}
+
+/// True for the same octets; names of usual length are compared without a call.
+fn is_same(own: &[u8], name: &[u8]) -> bool {
+    const WORD: usize = 8;
+    let length = own.len();
+    if length != name.len() || length < WORD {
+        return own == name;
+    }
+    let word = |octets: &[u8], at: usize| {
+        let octets: [u8; WORD] = octets[at..at + WORD].try_into().expect("as many octets as a word has");
+        u64::from_ne_bytes(octets)
+    };
+    // The last word overlaps the one before it, unless the length is a multiple.
+    let last = length - WORD;
+    (0..last).step_by(WORD).all(|at| word(own, at) == word(name, at)) && word(own, last) == word(name, last)
 }
 
 #[cfg(test)]
@@ -379,16 +441,18 @@ mod tests {
             octets.copy_from_slice(table.octets());
             octets
         };
-        let read = Buckets::from_octets(copy(&table), |at| begins.contains(&at)).expect("a table");
+        let read = Buckets::from_octets(copy(&table), &|at| begins.contains(&at)).expect("a table");
         assert_eq!((read.len(), read.filled()), (table.len(), table.filled()));
-        assert!(Buckets::from_octets(copy(&table), |at| at != begins[7]).is_none());
-        assert!(Buckets::from_octets(Memory::zeroed(BUCKET + 1), |_| true).is_none());
-        assert!(Buckets::from_octets(Memory::zeroed(0), |_| true).is_none());
+        assert!(Buckets::from_octets(copy(&table), &|at| at != begins[7]).is_none());
+        assert!(Buckets::from_octets(Memory::zeroed(BUCKET + 1), &|_| true).is_none());
+        assert!(Buckets::from_octets(Memory::zeroed(0), &|_| true).is_none());
         let first = table.octets().iter().position(|&octet| octet != 0).expect("rows");
-        for (at, octet) in [(first + 2, 0), (first + 2, 6), (first + 2, 200), (first, 127), (first, 1)] {
+        let record = first + HEAD;
+        for (at, octet) in [(record + 1, 0), (record + 1, 6), (record + 1, 200), (first, 127), (first, 255), (first, 1)]
+        {
             let mut octets = copy(&table);
             octets[at] = octet;
-            assert!(Buckets::from_octets(octets, |_| true).is_none(), "{at}: {octet}");
+            assert!(Buckets::from_octets(octets, &|_| true).is_none(), "{at}: {octet}");
         }
     }
 

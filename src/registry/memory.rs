@@ -12,6 +12,7 @@
 //! has no name from the moment it is opened, its only handle is private to [`NamelessFile`], it is written with `write`
 //! before it is mapped, and never after: nobody else can reach it. Giving its pages back ([`Memory::let_go`]) is unsafe for
 //! anonymous pages, which would read as zeros; pages of a shared, read-only file mapping are read from the file again.
+//! Asking for memory ahead ([`Memory::ask_for`]) is unsafe in name only: a hint reads nothing that a program can see.
 
 #![allow(unsafe_code)]
 
@@ -92,6 +93,20 @@ impl Memory {
             // Advice only: where it is refused the pages stay.
             let _ = unsafe { mapping.unchecked_advise(UncheckedAdvice::DontNeed) };
         }
+    }
+
+    /// Has the cache line at `at` fetched, without waiting for it; beyond the end nothing happens.
+    #[inline]
+    pub fn ask_for(&self, at: usize) {
+        let Some(octet) = self.get(at) else { return };
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint to the processor, which faults on no address and changes nothing but caches.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(octet).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        std::hint::black_box(*octet);
     }
 
     /// Gives back what a heap run reserved beyond its end; a mapping's untouched pages take no memory.

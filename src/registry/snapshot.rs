@@ -168,16 +168,9 @@ impl Snapshot {
     pub fn find_batch(&self, domains: &[NameRef<'_>], found: &mut Vec<Option<FilingId>>) {
         found.clear();
         for domains in domains.chunks(BATCH) {
-            let mut hashes = [0; BATCH];
-            for (hash, domain) in hashes.iter_mut().zip(domains) {
-                *hash = self.table.key.hash(*domain);
-            }
-            // Reading all the buckets first lets the memory fetch them side by side.
-            std::hint::black_box(
-                hashes[..domains.len()].iter().fold(0, |sum, &hash| sum ^ self.table.base.touch(hash)),
-            );
-            let rows = domains.iter().zip(hashes).map(|(&name, hash)| self.table.find_hashed(hash, name));
-            found.extend(rows.map(|row| row.map(FilingId::found)));
+            let mut rows = [None; BATCH];
+            self.table.find_together(domains, &mut rows);
+            found.extend(rows[..domains.len()].iter().map(|row| row.map(FilingId::found)));
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Filing;
 use super::arena::{Arena, Places};
-use super::buckets::{Buckets, NotEntered, Place, record_octets};
+use super::buckets::{Buckets, NotEntered, Place, Search, Step, record_octets};
 use super::dictionary::Dictionary;
 use super::entry::Entry;
 use super::index::{NameKey, Slots};
@@ -153,6 +153,44 @@ impl Table {
         Some(Found { position: self.base.position(place), place: Some(place) })
     }
 
+    /// The rows of up to [`BATCH`] names, side by side: what one waits for in memory is fetched for all of them meanwhile.
+    pub fn find_together(&self, names: &[NameRef<'_>], found: &mut [Option<Found>]) {
+        let mut searches = [None; BATCH];
+        for (search, name) in searches.iter_mut().zip(names) {
+            *search = Some(self.base.search(self.key.hash(*name)));
+        }
+        let searches = &mut searches[..names.len().min(BATCH)];
+        if !self.overlay.is_empty() {
+            self.find_in_overlay(names, searches, found);
+        }
+        // Each round looks at one bucket of every name that is still sought.
+        while searches.iter().any(Option::is_some) {
+            for ((search, name), found) in searches.iter_mut().zip(names).zip(&mut *found) {
+                let Some(sought) = search else { continue };
+                match self.base.go_on(sought, *name, |position| self.arena.is_named(position, *name)) {
+                    Step::Next => continue,
+                    Step::Missing => {}
+                    Step::Found(place) => {
+                        *found = Some(Found { position: self.base.position(place), place: Some(place) });
+                    }
+                }
+                *search = None;
+            }
+        }
+    }
+
+    /// Ends the searches for names that the overlay knows.
+    fn find_in_overlay(&self, names: &[NameRef<'_>], searches: &mut [Option<Search>], found: &mut [Option<Found>]) {
+        for ((search, name), found) in searches.iter_mut().zip(names).zip(found) {
+            let Some(sought) = search else { continue };
+            let is_wanted = |position: u32| self.arena.is_named(position, *name);
+            let Some(position) = self.overlay.find(sought.hash(), is_wanted) else { continue };
+            let is_row = !self.arena.entry(position).is_tombstone();
+            *found = is_row.then_some(Found { position, place: None });
+            *search = None;
+        }
+    }
+
     /// Positions of the rows that count, ascending: rows of a block together, blocks as they were read.
     pub fn positions(&self) -> Vec<u32> {
         let overlaid: std::collections::HashSet<u32> = self
@@ -227,8 +265,10 @@ impl Recount {
             if pending.is_empty() {
                 return res;
             }
-            // Reading all the buckets first lets the memory fetch them side by side.
-            std::hint::black_box(pending.iter().fold(0, |sum, &(hash, _)| sum ^ res.base.touch(hash)));
+            // Asked for first, all the buckets are fetched side by side.
+            for &(hash, _) in &pending {
+                res.base.search(hash);
+            }
             for &(hash, at) in &pending {
                 if let Some(before) = res.enter(arena, hash, at) {
                     repeated(before, at);

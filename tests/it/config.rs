@@ -287,6 +287,12 @@ const BAD: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "version = 1\n[http]\norigin = \"original-dst\"\nquic-listen = [\"127.0.0.1:443\"]\n",
+        &[
+            "t.toml:4:15: http.quic-listen = \"127.0.0.1:443\": works with origin = \"fixed\" only, for now; expected []",
+        ],
+    ),
+    (
         "version = 1\n[http]\nproxy-protocol = { version = \"v3\" }\n",
         &["t.toml:3:30: http.proxy-protocol.version = \"v3\": expected \"v1\" or \"v2\""],
     ),
@@ -474,4 +480,19 @@ fn certificates_are_tables_of_two_paths() {
     assert!(problems(twice)[0].contains("is there twice"));
     let missing = "version = 1\n[[http.certificate]]\nchain = \"c\"\n";
     assert!(problems(missing)[0].contains("key is missing"));
+}
+
+#[test]
+fn certificates_need_an_origin_that_is_told() {
+    let certificate = "[[http.certificate]]\nchain = \"c\"\nkey = \"k\"\n";
+    for origin in ["origin = \"original-dst\"\n", "origin = \"resolve\"\nresolvers = [\"127.0.0.1:53\"]\n"] {
+        let said = problems(&format!("version = 1\n[http]\n{origin}{certificate}"));
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("http.certificate[0].chain = \"c\": works with origin = \"fixed\" only"), "{said:?}");
+    }
+    let listen = "version = 1\n[http]\ntls-listen = [\"127.0.0.1:8443\"]\nfixed-tls = \"192.0.2.9:443\"\n";
+    good(listen);
+    let said = problems(&format!("{listen}{certificate}"));
+    assert!(said[0].contains("http.fixed = \"\": filed requests need an origin"), "{said:?}");
+    good(&format!("{listen}fixed = \"192.0.2.9:80\"\n{certificate}"));
 }

@@ -9,6 +9,7 @@ use icpgate::ops::JournalWhat;
 use serde_json::Value;
 
 use super::harness::app::{App, FILINGS, ZONE};
+use super::harness::h2::TlsClient;
 
 const UNFILED: &str = "www.unfiled.example";
 
@@ -268,6 +269,9 @@ async fn certificates_are_reloaded_and_a_bad_one_refused() {
         text.lines().find_map(|line| line.strip_prefix(start)?.parse::<u64>().ok()).expect("a count")
     };
     assert_eq!(published(&app).await, 0);
+    // Not covered: its hello is judged, and refused by an alert.
+    let other = TlsClient::trusting(app.http(), "other");
+    assert!(other.connect("other.cn", &["h2"]).await.is_err());
     let [chain, key] =
         ["other.pem", "other.key"].map(|name| fs::read_to_string(app.path("certificates").join(name)).expect("a file"));
     // The chain comes before its key: until then the two do not fit, and the old pair stays.
@@ -280,6 +284,8 @@ async fn certificates_are_reloaded_and_a_bad_one_refused() {
     app.write("certificates/here.key", &key);
     app.until_ready().await;
     app.until("the new pair", async |app| (published(app).await == 1).then_some(())).await;
+    assert_eq!(other.h2("other.cn").await.get("other.cn", "/").await.status, 451, "now there is a page for it");
+    assert!(TlsClient::new(app.http()).connect("here.cn", &["h2"]).await.is_err(), "and none for the other");
 }
 
 #[tokio::test]

@@ -121,6 +121,14 @@ impl Checker<'_> {
                 }
             }
         }
+        if let Some(addr) = text.quic_listen.first().filter(|_| text.origin != OriginWord::Fixed) {
+            self.refuse("http.quic-listen", addr, "works with origin = \"fixed\" only, for now; expected []");
+        }
+        if let Some(files) = text.certificate.first().filter(|_| text.origin != OriginWord::Fixed) {
+            // Other origins are found at the port the client meant, which is one of TLS; what is inside goes on as plain HTTP.
+            let message = "works with origin = \"fixed\" only: the requests inside go on as plain HTTP; expected none";
+            self.refuse("http.certificate[0].chain", &files.chain, message);
+        }
         if text.origin != OriginWord::Resolve && !text.resolvers.is_empty() {
             self.refuse("http.resolvers", &text.resolvers[0], "is used with origin = \"resolve\" only; expected []");
         }
@@ -143,7 +151,8 @@ impl Checker<'_> {
     /// The address of the origin of plain HTTP.
     fn fixed(&mut self, text: &HttpSpec, own: &[SocketAddr]) -> SocketAddr {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        if text.fixed.is_empty() && !text.listen.is_empty() {
+        let ends_tls = !text.certificate.is_empty() && !text.tls_listen.is_empty();
+        if text.fixed.is_empty() && (!text.listen.is_empty() || ends_tls) {
             self.refuse("http.fixed", "", "filed requests need an origin; expected its address and port");
         }
         if text.fixed_tls.is_empty() && !text.tls_listen.is_empty() {

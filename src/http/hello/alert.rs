@@ -7,6 +7,8 @@ pub enum Alert {
     DecodeError,
     /// A value that is read and not allowed.
     IllegalParameter,
+    /// The gate cannot judge, or the origin cannot be reached: no fault of the client.
+    InternalError,
     /// A version this gate does not read.
     ProtocolVersion,
     /// A record longer than any may be.
@@ -23,6 +25,7 @@ impl Alert {
         match self {
             Self::DecodeError => 50,
             Self::IllegalParameter => 47,
+            Self::InternalError => 80,
             Self::ProtocolVersion => 70,
             Self::RecordOverflow => 22,
             Self::UnexpectedMessage => 10,

@@ -129,6 +129,25 @@ pub enum HelloFault {
 }
 
 impl HelloFault {
+    /// Every fault with its label, in order: a position in it counts.
+    pub const ALL: [(Self, &'static str); 15] = [
+        (Self::BadName, "bad_name"),
+        (Self::BadRecordVersion, "bad_record_version"),
+        (Self::BadVersion, "bad_version"),
+        (Self::CutShort, "cut_short"),
+        (Self::DuplicateExtension, "duplicate_extension"),
+        (Self::Empty, "empty"),
+        (Self::EmptyRecord, "empty_record"),
+        (Self::MoreNames, "more_names"),
+        (Self::NotClientHello, "not_client_hello"),
+        (Self::OddLength, "odd_length"),
+        (Self::RecordTooLong, "record_too_long"),
+        (Self::SessionIdTooLong, "session_id_too_long"),
+        (Self::TooManyExtensions, "too_many_extensions"),
+        (Self::TrailingOctets, "trailing_octets"),
+        (Self::UnexpectedRecord, "unexpected_record"),
+    ];
+
     /// The alert that says so.
     pub fn alert(self) -> Alert {
         match self {

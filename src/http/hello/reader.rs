@@ -85,6 +85,23 @@ impl Reader {
         self.turn = Turn::Second;
     }
 
+    /// Where the hello that was found ends in the octets received: what may go on, and no more (D-T11). 0 before.
+    ///
+    /// In the middle of a record where another message begins in it.
+    pub fn end(&self) -> usize {
+        match self.found {
+            None => 0,
+            Some(length) if self.gathered.is_empty() => self.at + length,
+            Some(_) => self.at,
+        }
+    }
+
+    /// Takes note that the caller has dropped the first `octets` of what it received; at most [`Reader::end`], after
+    /// [`Reader::expect_second`].
+    pub fn forget(&mut self, octets: usize) {
+        self.at = self.at.saturating_sub(octets);
+    }
+
     /// The hello that was found.
     fn found_hello<'a>(&'a self, received: &'a [u8]) -> Result<Hello<'a>, Stop> {
         let octets = if self.gathered.is_empty() { received.get(self.at..) } else { Some(&self.gathered[..]) };
@@ -142,7 +159,11 @@ impl Reader {
             && self.gathered.is_empty()
             && matches!(kind, CHANGE_CIPHER_SPEC | APPLICATION_DATA);
         if kind != HANDSHAKE && !is_between {
-            return Err(if at == 0 { foreign(record) } else { HelloFault::UnexpectedRecord.at(at).into() });
+            return Err(if at == 0 && self.turn == Turn::First {
+                foreign(record)
+            } else {
+                HelloFault::UnexpectedRecord.at(at).into()
+            });
         }
         if record.get(1).is_some_and(|major| *major != 3) {
             return Err(HelloFault::BadRecordVersion.at(at).into());

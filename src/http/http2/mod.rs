@@ -35,13 +35,12 @@ pub use self::places::StreamPlaces;
 
 use self::meter::{Metered, Readings};
 use self::places::Idle;
-use super::buffer::Buffer;
 use super::draining::Draining;
+use super::entry::Arrival;
 use super::gate::Gate;
 use super::party::Party;
 use super::settings::Settings;
 use super::stream::{Ahead, ClientStream};
-use crate::drain::DrainWatch;
 
 /// Streams of a connection at a time: RFC 9113 section 6.5.2 advises against fewer.
 pub const STREAMS_MAX: u32 = 100;
@@ -72,17 +71,11 @@ struct Shared {
 }
 
 /// Serves a connection that begins with the preface of HTTP/2, which stands in `input` or is still to come.
-pub(super) async fn serve<S: ClientStream>(
-    gate: &Arc<Gate>,
-    stream: S,
-    input: Buffer,
-    party: Party,
-    drain: DrainWatch,
-) {
+pub(super) async fn serve<S: ClientStream>(gate: &Arc<Gate>, arrival: Arrival<S>) {
+    let Arrival { stream, party, input, mut draining, .. } = arrival;
     gate.counters().http2_connections.increment();
     let readings = Arc::new(Readings::default());
     let metered = Metered::new(Ahead::new(stream, input), gate.clone(), readings.clone());
-    let mut draining = Draining::new(drain);
     let opening = timeout(gate.settings().head_timeout, builder(gate.settings()).handshake(metered));
     let connection = tokio::select! {
         opened = opening => opened,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clients::{ClientPlace, Clients};
+use crate::http::host::HostName;
 use crate::http::origin::OriginConnection;
 use crate::http::settings::Settings;
 
@@ -47,10 +48,11 @@ impl StreamPlaces {
 pub struct Idle(Mutex<Vec<OriginConnection>>);
 
 impl Idle {
-    /// The one that was used last and still stands.
-    pub fn take(&self) -> Option<OriginConnection> {
+    /// The one that was used last, still stands and leads where requests for `host` go.
+    pub fn take(&self, host: &HostName) -> Option<OriginConnection> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(connection) = idle.pop() {
+        while let Some(at) = idle.iter().rposition(|connection| connection.serves(host)) {
+            let connection = idle.remove(at);
             if connection.is_idle() {
                 return Some(connection);
             }

@@ -20,7 +20,7 @@ use crate::http::buffer::Buffer;
 use crate::http::counters::OriginFailure;
 use crate::http::gate::Gate;
 use crate::http::head::{Field, Progress, ResponseHead, ResponseParser};
-use crate::http::origin::OriginConnection;
+use crate::http::origin::{OriginConnection, Route};
 use crate::http::relay::{INTERIM_MAX, Pace, RelayError, announced_length};
 use crate::http::timer::Timer;
 
@@ -44,18 +44,21 @@ pub(super) struct StreamPlan {
 /// A kept connection that turns out to be closed is replaced once, for requests that may be sent again.
 pub(super) async fn pass(
     shared: &Shared,
+    route: &Route<'_>,
     plan: &StreamPlan,
     head: &[u8],
     body: &mut RecvStream,
     client: &mut ClientEnd,
 ) -> Result<(), RelayError> {
-    let mut kept = shared.idle.take();
+    let mut kept = shared.idle.take(route.host);
     loop {
         let may_retry = kept.is_some() && plan.is_idempotent && !plan.framing.has_body();
         let mut origin = match kept.take() {
             Some(kept) => kept,
             None => {
-                let opened = client.unless_reset(OriginConnection::open(&shared.gate)).await?;
+                let mut timer = Timer::new(shared.gate.settings().connect_timeout);
+                let opening = OriginConnection::open(&shared.gate, route, &mut timer);
+                let opened = client.unless_reset(opening).await?;
                 opened.map_err(RelayError::Origin)?
             }
         };
@@ -83,7 +86,7 @@ async fn exchange(
     client: &mut ClientEnd,
     origin: &mut OriginConnection,
 ) -> Result<bool, RelayError> {
-    let OriginConnection { stream, input, parser } = origin;
+    let OriginConnection { stream, input, parser, .. } = origin;
     let (mut reader, mut writer) = stream.split();
     let (uploaded, upload_over) = (AtomicBool::new(false), AtomicBool::new(false));
     let limit = gate.settings().stream_timeout;

@@ -1,5 +1,6 @@
 //! One stream: its request judged, then answered here or passed on.
 
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,19 +9,21 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::request::Parts;
 use http::{Request, Response};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Shared;
 use super::relay::{ClientEnd, StreamPlan, pass};
 use super::request::StreamHead;
 use crate::http::body::BodyError;
+use crate::http::changes::turned_blocked;
 use crate::http::connection::{ACME_ANSWER_OCTETS_MAX, LINGER, LINGER_OCTETS_MAX};
 use crate::http::counters::RequestOutcome;
 use crate::http::gate::{Asked, Blocked, Decision, PageRequest};
 use crate::http::head::{Field, HeadError, Method};
 use crate::http::host::HostName;
 use crate::http::negotiate::{Format, Language};
-use crate::http::origin::head_limits;
+use crate::http::origin::{Carries, Route, head_limits};
 use crate::http::relay::RelayError;
 use crate::http::reply::Answer;
 
@@ -66,12 +69,14 @@ async fn answer(shared: &Shared, parts: &Parts, body: &mut RecvStream, respond: 
     let is_plain = matches!(head.method, Method::Get | Method::Head) && !head.framing.has_body();
     let plain_path = is_plain.then_some(head.path.as_bytes());
     let asked = Asked { host: &head.host, shown: head.shown, client: addr, reached: party.reached(), plain_path };
+    // From before the verdict, so that no change of it is missed.
+    let changes = gate.changes().follow();
     match gate.decide(&asked) {
         Decision::Pass if !party.may_ask_for(gate, &head.host) => {
             refuse(shared, &mut client, HeadError::Misdirected, is_head_request).await;
         }
-        Decision::Pass => pass_on(shared, &head, body, &mut client, None).await,
-        Decision::CarveOut => pass_on(shared, &head, body, &mut client, Some(ACME_ANSWER_OCTETS_MAX)).await,
+        Decision::Pass => pass_on(shared, &head, body, &mut client, (None, changes)).await,
+        Decision::CarveOut => pass_on(shared, &head, body, &mut client, (Some(ACME_ANSWER_OCTETS_MAX), changes)).await,
         Decision::Block(blocked) => block(shared, &head, &blocked, addr, &mut client).await,
         Decision::NotReady => {
             gate.counters().request(RequestOutcome::NotReady);
@@ -126,10 +131,10 @@ async fn pass_on(
     head: &StreamHead<'_>,
     body: &mut RecvStream,
     client: &mut ClientEnd,
-    body_max: Option<u64>,
+    (body_max, changes): (Option<u64>, watch::Receiver<()>),
 ) {
     let gate = &shared.gate;
-    let client_addr = shared.party.client;
+    let client_addr = shared.party.client();
     let Some(_place) = gate.streams().enter(client_addr, gate.settings().lists(client_addr)) else {
         gate.counters().connections_refused.increment();
         gate.counters().request(RequestOutcome::Refused);
@@ -145,8 +150,22 @@ async fn pass_on(
     };
     let mut octets = Vec::with_capacity(1024);
     head.write(&shared.party.hop(gate), &mut octets);
-    let result = pass(shared, &plan, &octets, body, client).await;
-    conclude(shared, &plan, client, result).await;
+    let route = Route { host: &head.host, ends: &shared.party.ends, carries: Carries::Http };
+    let turned = async {
+        match body_max {
+            None => turned_blocked(gate, &head.host, shared.party.reached(), changes).await,
+            // A blocked name's already, and short.
+            Some(_) => pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        result = pass(shared, &route, &plan, &octets, body, client) => conclude(shared, &plan, client, result).await,
+        () = turned => {
+            gate.counters().request(RequestOutcome::Blocked);
+            client.fail(Reason::CANCEL);
+        }
+    }
 }
 
 async fn conclude(shared: &Shared, plan: &StreamPlan, client: &mut ClientEnd, result: Result<(), RelayError>) {

@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod notice;
+pub mod redirect;
 
 use std::path::Path;
 use std::time::SystemTime;

@@ -1,6 +1,6 @@
 //! A client's datagram, sorted by what can be seen without keys.
 
-use super::header::{self, HeaderError, Kind, Long, Packet, Unknown};
+use super::header::{self, HeaderError, Kind, Long, Packet, Unknown, packets};
 
 /// Shortest connection ID a client may choose for a server it has heard nothing from (RFC 9000 section 7.2).
 const FIRST_CID_OCTETS_MIN: usize = 8;
@@ -53,4 +53,43 @@ pub fn arrival(datagram: &[u8]) -> Arrival<'_> {
             Kind::Initial => Arrival::Initial(long),
         },
     }
+}
+
+/// What a client's datagram holds, all its packets taken together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// An Initial is among them, in any place.
+    pub has_initial: bool,
+    /// A Handshake packet is among them: its sender has read the server's first packets.
+    pub has_handshake: bool,
+}
+
+/// What the packets of a datagram with a long header are; `None` where they are not all of one connection and version.
+///
+/// A sender puts packets of one connection into a datagram, and a receiver should ignore others (RFC 9000 section 12.2); one
+/// that does not would read what was not judged. So such a datagram must not go on. Cost: reads all headers.
+pub fn contents(datagram: &[u8]) -> Option<Contents> {
+    const LONG_HEADER: u8 = 0x80;
+    let mut first: Option<Long<'_>> = None;
+    let mut res = Contents::default();
+    let mut rest = datagram;
+    for packet in packets(datagram) {
+        match packet {
+            Ok(Packet::Long(long)) => {
+                let first = first.get_or_insert(long);
+                if long.version != first.version || long.dcid != first.dcid || long.kind == Kind::Retry {
+                    return None;
+                }
+                res.has_initial |= long.kind == Kind::Initial;
+                res.has_handshake |= long.kind == Kind::Handshake;
+                rest = &rest[long.packet.len()..];
+            }
+            Ok(Packet::Short(_)) => {}
+            Ok(Packet::Negotiation | Packet::Unknown(_)) => return None,
+            // Padding behind the last packet begins with 0; a long header that cannot be read here may be read elsewhere.
+            Err(_) if rest.first().is_some_and(|octet| octet & LONG_HEADER != 0) => return None,
+            Err(_) => {}
+        }
+    }
+    Some(res)
 }

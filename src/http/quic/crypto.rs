@@ -26,6 +26,11 @@ impl CryptoStream {
         &self.octets[..self.ready]
     }
 
+    /// Octets of memory it takes.
+    pub fn kept_octets(&self) -> usize {
+        self.octets.capacity() + self.came.capacity() * size_of::<u64>()
+    }
+
     /// Takes the octets of a frame.
     ///
     /// Overlaps are compared: a sender that gives an octet twice gives the same one (RFC 9000 section 2.2, which calls the

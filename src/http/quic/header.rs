@@ -22,7 +22,7 @@ pub enum HeaderError {
     /// A length that reaches past the datagram.
     #[error("datagram ends inside a packet")]
     CutShort,
-    /// The fixed bit is 0 (RFC 9000 section 17.2); clearing it must be negotiated first (RFC 9287).
+    /// The fixed bit of a short header is 0 (RFC 9000 section 17.3.1), which only a known flow may have negotiated (RFC 9287).
     #[error("fixed bit is 0")]
     FixedBitClear,
 }
@@ -179,9 +179,8 @@ pub fn read(datagram: &[u8]) -> Result<Packet<'_>, HeaderError> {
     let Some(version) = Version::from_wire(wire) else {
         return Ok(Packet::Unknown(Unknown { version: wire, dcid, scid }));
     };
-    if first & FIXED == 0 {
-        return Err(HeaderError::FixedBitClear);
-    }
+    // The fixed bit tells nothing here: who remembers a server that lets it be 0 clears it from the first Initial on (RFC 9287
+    // section 3.1), and a server may read such packets. So they are read as any other.
     if dcid.len().max(scid.len()) > CID_OCTETS_MAX {
         return Err(HeaderError::CidTooLong);
     }

@@ -25,7 +25,7 @@ pub enum Reading<'a> {
     Malformed(FlightError),
     /// The hello is not whole. Hold the datagram and wait, within a time limit.
     NeedMore,
-    /// Nothing in the datagram belongs to this flight or is authentic: drop it, the flight stands as it was.
+    /// An Initial in the datagram is not authentic or came before, or nothing in it belongs to this flight: drop it.
     Nothing,
 }
 
@@ -88,6 +88,8 @@ pub struct Flight {
     /// What the server chose to be called, once that is known.
     server: Option<Cid>,
     keys: Keys,
+    /// The version the server answered in, where it is another, with the client's keys in it.
+    answered: Option<(Version, Keys)>,
     octets_max: usize,
     stream: CryptoStream,
     /// The packet numbers opened, each once: a server reads no packet number twice (RFC 9000 section 12.3).
@@ -107,6 +109,7 @@ impl Flight {
             scid: Cid::new(initial.scid)?,
             server: None,
             keys: Keys::derive(initial.version, initial.dcid, Side::Client),
+            answered: None,
             octets_max,
             stream: CryptoStream::default(),
             numbers: Vec::new(),
@@ -134,10 +137,21 @@ impl Flight {
         self.has_early_data
     }
 
+    /// The connection ID the server chose, once that is known.
+    pub fn server(&self) -> Option<Cid> {
+        self.server
+    }
+
+    /// Octets of memory that the handshake takes.
+    pub fn kept_octets(&self) -> usize {
+        self.stream.kept_octets() + self.numbers.len() * size_of::<u64>()
+    }
+
     /// Reads one more datagram of the client; `scratch` is overwritten.
     ///
-    /// Packets to another connection ID or of another version are passed over (RFC 9000 section 12.2), and so are packets
-    /// that are not authentic or came before. Cost: decrypts the Initials in it and copies their handshake octets.
+    /// Packets to another connection ID or of another version are passed over (RFC 9000 section 12.2). A datagram with an
+    /// Initial of the flight that is not authentic, or whose number came before, is [`Reading::Nothing`] as a whole: what is
+    /// not read here, a server could read. Cost: decrypts the Initials in it and copies their handshake octets.
     pub fn read<'a>(&'a mut self, datagram: &[u8], scratch: &mut Vec<u8>) -> Reading<'a> {
         let taken =
             if datagram.len() < super::DATAGRAM_OCTETS_MIN { Ok(Taken::Nothing) } else { self.take(datagram, scratch) };
@@ -150,11 +164,24 @@ impl Flight {
         self.last_hello()
     }
 
-    /// The connection ID the server chose, to which the client goes on under the same keys (RFC 9001 section 5.2).
+    /// The connection ID the server chose, to which the client goes on under the same keys (RFC 9001 section 5.2), and the
+    /// version it answered in, which may be another (RFC 9368 section 2.3) with keys of the same connection ID.
     ///
     /// Needed where a HelloRetryRequest makes it send a second hello; a later choice takes the place of an earlier one.
-    pub fn expect_also(&mut self, server: Cid) {
+    pub fn answered(&mut self, server: Cid, version: Version) {
         self.server = Some(server);
+        if version != self.version && self.answered.is_none() {
+            self.answered = Some((version, Keys::derive(version, self.dcid.octets(), Side::Client)));
+        }
+    }
+
+    /// The keys of packets in a version, where the flight has them.
+    fn keys_of(&self, version: Version) -> Option<&Keys> {
+        match &self.answered {
+            _ if version == self.version => Some(&self.keys),
+            Some((answered, keys)) if version == *answered => Some(keys),
+            _ => None,
+        }
     }
 
     /// The hello, or the one after a HelloRetryRequest, which goes on in the same octets and must name the same (D-T11).
@@ -186,7 +213,7 @@ impl Flight {
     /// True for a packet of this flight.
     fn is_ours(&self, long: &Long<'_>) -> bool {
         let is_to_us = long.dcid == self.dcid.octets() || self.server.is_some_and(|cid| cid.octets() == long.dcid);
-        long.version == self.version && is_to_us
+        self.keys_of(long.version).is_some() && is_to_us
     }
 
     /// Takes all Initials of a datagram that belong to the flight.
@@ -207,10 +234,9 @@ impl Flight {
                 Kind::Handshake | Kind::Retry => continue,
             }
             let largest = self.numbers.iter().max().copied();
-            let Some(opened) = self.keys.open(&long, largest, scratch) else { continue };
-            if self.numbers.contains(&opened.number) {
-                continue;
-            }
+            let opened = self.keys_of(long.version).and_then(|keys| keys.open(&long, largest, scratch));
+            let is_new = |opened: &Opened<'_>| !self.numbers.contains(&opened.number);
+            let Some(opened) = opened.filter(is_new) else { return Ok(Taken::Nothing) };
             if self.take_packet(&opened)? == Taken::Closed {
                 return Ok(Taken::Closed);
             }

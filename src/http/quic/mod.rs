@@ -10,12 +10,13 @@
 //! (RFC 9369) are read; the keys of an Initial come from the connection ID it is sent to, which anybody on the path can
 //! derive, so nothing is broken open. A datagram is never changed: what is forwarded is what came.
 //!
-//! What the caller must do, since it needs the table of flows: hold the datagrams of a flight until the verdict, 0-RTT
-//! included (D-Q5); keep one [`Flight`] per address pair and destination connection ID (D-Q9), bounded in number and time;
-//! and go on showing Initials to it after the verdict until the server's first Handshake packet was seen, since a server
-//! may pass over a packet that was read here: a later one that contradicts is [`FlightError::Contradiction`]. The server's
-//! own connection ID is told to the flight ([`Flight::expect_also`]): a second hello after a HelloRetryRequest goes there.
-//! An Initial to any other connection ID, as after a Retry (D-Q6), is another flight with another verdict.
+//! What the caller must do, since it needs the table of flows ([`crate::http::flows`]): hold the datagrams of a flight until
+//! the verdict, 0-RTT included (D-Q5); keep one [`Flight`] per address pair, version and destination connection ID (D-Q9),
+//! bounded in number and time; pass nothing on that mixes connections ([`contents()`]); and go on showing Initials to the
+//! flight after the verdict, dropping what it does not take, since a server may pass over a packet that was read here: a
+//! later one that contradicts is [`FlightError::Contradiction`]. Once a flight is forgotten its Initials are another flight.
+//! The server's own connection ID is told to the flight ([`Flight::answered`]): a second hello after a HelloRetryRequest
+//! goes there. An Initial to any other connection ID, as after a Retry (D-Q6), is another flight with another verdict.
 //!
 //! Limits: [`initial::INITIALS_MAX`] packets and [`crate::http::hello::HELLO_OCTETS_MAX`] octets of CRYPTO data a flight,
 //! [`DATAGRAM_OCTETS_MIN`], and replies of at most [`reply::AMPLIFICATION_MAX`] times what came.
@@ -28,7 +29,7 @@ pub mod initial;
 pub mod keys;
 pub mod reply;
 
-pub use arrival::{Arrival, Unwanted, arrival};
+pub use arrival::{Arrival, Contents, Unwanted, arrival, contents};
 pub use header::{Cid, Kind, Long, Packet, Version};
 pub use initial::{Flight, FlightError, Reading};
 pub use reply::{CloseCode, close, negotiate};

@@ -15,7 +15,7 @@ use super::{
 use crate::model::DomainName;
 use crate::registry::arena::{Arena, CHUNK_OCTETS_MAX, Chunk, Places, split};
 use crate::registry::block::Findings;
-use crate::registry::buckets::Buckets;
+use crate::registry::buckets::{Buckets, Rows};
 use crate::registry::code::Codes;
 use crate::registry::cores::on_all_cores;
 use crate::registry::dictionary::{Dictionary, TEXTS_MAX};
@@ -84,7 +84,7 @@ fn read_for(path: &Path, circumstances: &Circumstances, keys: Option<&PublicKeys
     let no_table = || SavedError::Damaged("a look-up table is none");
     let overlay = Slots::from_octets(take(Kind::Overlay, 0)?).ok_or_else(no_table)?;
     check(overlay.positions(), &begins)?;
-    let base = Buckets::from_octets(take(Kind::Base, 0)?, |at| begins.contains(at)).ok_or_else(no_table)?;
+    let base = Buckets::from_octets(take(Kind::Base, 0)?, &begins).ok_or_else(no_table)?;
     let mut state = State::default();
     let texts = take(Kind::Texts, 0)?;
     let mut codes = Codes::new(&texts);
@@ -192,41 +192,72 @@ fn each_on_all_cores<I: Sync, T: Send>(
     on_all_cores(items, work).ok_or(SavedError::Damaged("a reader broke off"))?.into_iter().collect()
 }
 
-/// Which octets of each chunk begin an entry, one bit each, and the chunk's length.
-struct Begins(Vec<(Vec<u64>, usize)>);
+/// Which octets of each chunk begin an entry.
+struct Begins {
+    /// One bit an octet, in huge pages: they are asked in the order of the look-up table, which is none.
+    bits: Memory,
+    chunks: Vec<BeginsOfChunk>,
+}
 
-impl Begins {
+/// A chunk's part of the bits.
+#[derive(Clone, Copy, Debug)]
+struct BeginsOfChunk {
+    /// Where its bits begin.
+    at: usize,
+    /// Its octets.
+    length: usize,
+}
+
+impl Rows for Begins {
     fn contains(&self, position: u32) -> bool {
         let (chunk, offset) = split(position);
-        let Some((bits, length)) = self.0.get(chunk) else { return false };
-        offset < *length && (bits[offset / 64] >> (offset % 64)) & 1 != 0
+        let Some(chunk) = self.chunks.get(chunk) else { return false };
+        offset < chunk.length && self.bits[chunk.at + offset / 8] >> (offset % 8) & 1 != 0
     }
 
+    fn ask_for(&self, position: u32) {
+        let (chunk, offset) = split(position);
+        if let Some(chunk) = self.chunks.get(chunk) {
+            self.bits.ask_for(chunk.at + offset / 8);
+        }
+    }
+}
+
+impl Begins {
     /// True when rows from `begin` to `end` are whole.
     fn hold(&self, begin: u32, end: u32) -> bool {
         let ((chunk, _), (same, end_offset)) = (split(begin), split(end));
-        let ends_chunk = self.0.get(chunk).is_some_and(|(_, length)| *length == end_offset);
+        let ends_chunk = self.chunks.get(chunk).is_some_and(|chunk| chunk.length == end_offset);
         begin == end || (chunk == same && begin < end && self.contains(begin) && (ends_chunk || self.contains(end)))
     }
 }
 
 /// Walks every chunk from entry to entry.
 fn entry_begins(arena: &Arena) -> Result<Begins, SavedError> {
-    let begins = each_on_all_cores(arena.chunks(), |chunk| Ok((begins_of(&chunk.entries)?, chunk.entries.len())));
-    begins.map(Begins)
+    let found = each_on_all_cores(arena.chunks(), |chunk| begins_of(&chunk.entries))?;
+    let mut bits = Memory::zeroed(found.iter().map(Vec::len).sum());
+    let mut at = 0;
+    let chunks = arena.chunks().iter().zip(&found).map(|(chunk, found)| {
+        let begin = at;
+        at += found.len();
+        bits[begin..at].copy_from_slice(found);
+        BeginsOfChunk { at: begin, length: chunk.entries.len() }
+    });
+    let chunks = chunks.collect();
+    Ok(Begins { bits, chunks })
 }
 
-fn begins_of(entries: &[u8]) -> Result<Vec<u64>, SavedError> {
+fn begins_of(entries: &[u8]) -> Result<Vec<u8>, SavedError> {
     if entries.len() > CHUNK_OCTETS_MAX {
         return Err(SavedError::Damaged("a chunk is too long"));
     }
-    let mut res = vec![0; entries.len() / 64 + 1];
+    let mut res = vec![0; entries.len() / 8 + 1];
     let mut at = 1;
     while at < entries.len() {
         if !is_sound(entries, at) {
             return Err(SavedError::Damaged("an entry is cut"));
         }
-        res[at / 64] |= 1 << (at % 64);
+        res[at / 8] |= 1 << (at % 8);
         at += Entry::at(entries, at).octets();
     }
     Ok(res)

@@ -5,6 +5,7 @@
 
 mod floods;
 mod hosts;
+mod join;
 mod limits;
 mod passed;
 mod property;

@@ -1,27 +1,23 @@
 //! Clients of HTTP/2: one that keeps the rules, and one that sends the frames it is told.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request};
-use icpgate::drain::DrainSignal;
-use icpgate::http::buffer::Buffer;
-use icpgate::http::party::Party;
 use icpgate::http::settings::CertificateFiles;
-use icpgate::http::terminate;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::http::{HttpGate, PATIENCE};
+use super::http::PATIENCE;
 
 /// An answer with what came behind it.
 #[derive(Debug)]
@@ -245,48 +241,52 @@ pub fn certificate(name: &str) -> CertificateFiles {
     CertificateFiles { chain: at("pem"), key: at("key") }
 }
 
-/// A listener that ends TLS for `gate`.
-pub struct Terminator {
+/// Opens TLS to a gate; trusts the certificate `here`, unless told otherwise.
+pub struct TlsClient {
     pub addr: SocketAddr,
-    _drain: DrainSignal,
+    trusted: PathBuf,
 }
 
-impl Terminator {
-    pub async fn start(gate: &HttpGate) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
-        let addr = listener.local_addr().expect("an address");
-        let ((drain, watch), gate) = (DrainSignal::new(), gate.gate.clone());
-        tokio::spawn(async move {
-            while let Ok((mut stream, peer)) = listener.accept().await {
-                let (gate, watch) = (gate.clone(), watch.clone());
-                tokio::spawn(async move {
-                    let mut ahead = Buffer::new(1024);
-                    // What a reader of hellos would have read.
-                    let _ = ahead.fill(&mut stream).await;
-                    let party = Party::new(&gate, peer, addr);
-                    terminate::serve(&gate, stream, ahead, party, watch).await;
-                });
-            }
-        });
-        Self { addr, _drain: drain }
+impl TlsClient {
+    pub fn new(addr: SocketAddr) -> Self {
+        Self { addr, trusted: certificate("here").chain }
     }
 
-    /// A TLS connection for `name` that offers these protocols and trusts a certificate of the tests.
-    pub async fn connect(&self, name: &str, alpn: &[&str], trusted: &Path) -> std::io::Result<TlsStream<TcpStream>> {
+    /// One that trusts another certificate of the tests.
+    pub fn trusting(addr: SocketAddr, name: &str) -> Self {
+        Self { addr, trusted: certificate(name).chain }
+    }
+
+    /// A connection for `name` that offers these protocols.
+    pub async fn connect(&self, name: &str, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+        self.over(TcpStream::connect(self.addr).await?, name, alpn).await
+    }
+
+    /// The same over a stream that is there.
+    pub async fn over<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        name: &str,
+        alpn: &[&str],
+    ) -> std::io::Result<TlsStream<S>> {
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        TlsConnector::from(self.config(alpn)).connect(name, stream).await
+    }
+
+    /// What a client is configured with.
+    pub fn config(&self, alpn: &[&str]) -> Arc<rustls::ClientConfig> {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(trusted).expect("a certificate")).expect("a root");
+        roots.add(CertificateDer::from_pem_file(&self.trusted).expect("a certificate")).expect("a root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let mut config = builder.expect("versions").with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(self.addr).await?;
-        let name = ServerName::try_from(name.to_owned()).expect("a name");
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        Arc::new(config)
     }
 
-    /// HTTP/2 over TLS for `name`.
+    /// HTTP/2 for `name`.
     pub async fn h2(&self, name: &str) -> H2 {
-        let stream = self.connect(name, &["h2", "http/1.1"], &certificate("here").chain).await.expect("TLS");
+        let stream = self.connect(name, &["h2", "http/1.1"]).await.expect("TLS");
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         H2::over(stream).await
     }

@@ -23,6 +23,10 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// A running plane.
 pub struct HttpGate {
     pub addr: SocketAddr,
+    /// The first listener for TLS, where there is one.
+    pub tls: Option<SocketAddr>,
+    /// Where it listens for QUIC.
+    pub quic: Vec<SocketAddr>,
     pub origin: Origin,
     pub view: SharedView,
     pub clock: Arc<AtomicU64>,
@@ -59,10 +63,11 @@ impl HttpGate {
         let counters = Arc::new(Counters::default());
         let (sink, records) = Sink::new();
         let plane = Plane::bind(settings, view.clone(), sink, counters.clone()).await.expect("binds");
-        let (addr, gate) = (plane.addrs()[0], plane.gate());
+        let (addr, tls, gate) = (plane.addrs()[0], plane.tls_addrs().first().copied(), plane.gate());
+        let quic = plane.quic_addrs();
         let (drain, watch) = DrainSignal::new();
         let running = tokio::spawn(plane.run(watch));
-        Self { addr, origin, view, clock: Arc::default(), counters, gate, records, drain, running }
+        Self { addr, tls, quic, origin, view, clock: Arc::default(), counters, gate, records, drain, running }
     }
 
     /// A new connection.
@@ -128,6 +133,11 @@ pub struct Client {
 impl Client {
     pub async fn connect(addr: SocketAddr) -> Self {
         Self { stream: TcpStream::connect(addr).await.expect("connects"), buf: Vec::new() }
+    }
+
+    /// Over a connection that is there.
+    pub fn connect_as(stream: TcpStream) -> Self {
+        Self { stream, buf: Vec::new() }
     }
 
     /// Sends octets; a connection that is closed meanwhile is no error here.

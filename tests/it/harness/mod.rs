@@ -9,6 +9,8 @@ pub mod h2;
 pub mod http;
 pub mod program;
 pub mod quic;
+pub mod quic_gate;
 pub mod shared;
 pub mod tls;
+pub mod tls_origin;
 pub mod upstream;

@@ -25,6 +25,8 @@ pub struct Plain {
     pub number_octets: usize,
     /// The first octet before protection is added to these bits.
     pub first: u8,
+    /// The fixed bit, 0x40 or 0.
+    pub fixed: u8,
     pub side: Side,
     pub frames: Vec<u8>,
     /// The packet is padded to this length.
@@ -43,6 +45,7 @@ impl Plain {
             number: 0,
             number_octets: 2,
             first: 0,
+            fixed: 0x40,
             side: Side::Client,
             frames,
             octets: 1200,
@@ -53,7 +56,7 @@ impl Plain {
     pub fn sealed(&self) -> Vec<u8> {
         let kind = if self.version == Version::V1 { 0 } else { 0x10 };
         let low = u8::try_from(self.number_octets - 1).expect("one to four");
-        let mut packet = vec![0xc0 | kind | self.first | low];
+        let mut packet = vec![0x80 | self.fixed | kind | self.first | low];
         packet.extend_from_slice(&self.version.wire().to_be_bytes());
         for part in [&self.dcid, &self.scid] {
             packet.push(u8::try_from(part.len()).expect("a short connection ID"));
@@ -89,6 +92,22 @@ pub fn keys(version: Version, dcid: &[u8], side: Side) -> Keys {
     };
     let suite = TLS13_AES_128_GCM_SHA256.tls13().expect("a suite of TLS 1.3");
     Keys::initial(version, suite, suite.quic.expect("a suite of QUIC"), dcid, side)
+}
+
+/// Removes a server packet's protection as a client with rustls does.
+pub fn opened_by_client(version: Version, dcid: &[u8], reply: &[u8], number_at: usize) -> (u64, Vec<u8>) {
+    let keys = keys(version, dcid, Side::Client).remote;
+    let (mut first, mut number) = (reply[0], reply[number_at..number_at + 4].to_vec());
+    let sample = &reply[number_at + 4..][..16];
+    keys.header.decrypt_in_place(sample, &mut first, &mut number).expect("a sample");
+    let number_octets = usize::from(first & 3) + 1;
+    assert_eq!(first & 0x0c, 0, "reserved bits");
+    let number = &number[..number_octets];
+    let header = [&[first], &reply[1..number_at], number].concat();
+    let mut payload = reply[number_at + number_octets..].to_vec();
+    let number = number.iter().fold(0, |value, octet| (value << 8) | u64::from(*octet));
+    let frames = keys.packet.decrypt_in_place(number, &header, &mut payload).expect("authentic");
+    (number, frames.to_vec())
 }
 
 /// A CRYPTO frame.

@@ -8,7 +8,7 @@ use icpgate::policy::{IpSite, Mode, Rules};
 
 use super::{all_refused, refused};
 use crate::harness::fixture::{self, filed};
-use crate::harness::http::{HttpGate, Reply, get};
+use crate::harness::http::{Client, HttpGate, Reply, get};
 
 #[tokio::test]
 async fn d_h14_expectations_pass_through_and_blocks_come_at_once() {
@@ -225,13 +225,36 @@ async fn d_h25_connections_over_a_limit_are_closed() {
 async fn d_h26_other_protocols_are_closed() {
     let gate = HttpGate::start().await;
     let mut client = gate.connect().await;
+    client.send(get("here.cn", "/").as_bytes()).await;
+    assert_eq!(client.response().await.status, 200);
     client.send(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03").await;
-    assert!(client.rest().await.is_empty(), "TLS is closed without a word");
+    assert!(client.rest().await.is_empty(), "TLS after a request is closed without a word");
     assert_eq!(gate.counters.head_errors(HeadError::Tls), 1);
     assert_eq!(refused(&gate, b"SSH-2.0-OpenSSH_9.6\r\n").await, 400);
     assert_eq!(refused(&gate, &[0; 32]).await, 400);
     assert_eq!(refused(&gate, b"OPTIONS rtsp://nofile.cn/ RTSP/1.0\r\nCSeq: 1\r\n\r\n").await, 400);
-    assert_eq!(gate.origin.connections(), 0);
+    assert_eq!(gate.origin.connections(), 1, "that of the request");
+}
+
+#[tokio::test]
+async fn d_h28_every_port_that_is_given_judges_alike() {
+    let gate = HttpGate::with(fixture::view(Rules::default()), |settings| {
+        settings.listen = vec!["127.0.0.1:0".parse().expect("an address"); 3];
+        settings.tls_listen = vec!["127.0.0.1:0".parse().expect("an address"); 2];
+    })
+    .await;
+    let settings = gate.gate.settings();
+    let ports: Vec<_> = settings.listen.iter().chain(&settings.tls_listen).collect();
+    assert_eq!(ports.len(), 5);
+    for addr in ports {
+        let mut client = Client::connect(*addr).await;
+        // A port that the client names changes nothing either.
+        for (host, status) in [("here.cn", 200), ("nofile.cn", 451), ("nofile.cn:8088", 451), ("here.cn:8088", 200)] {
+            client.send(get(host, "/").as_bytes()).await;
+            assert_eq!(client.response().await.status, status, "{host} at {addr}");
+        }
+    }
+    assert!(gate.origin.hosts().iter().all(|host| host.starts_with("here.cn")));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use icpgate::policy::Rules;
 
 use super::super::harness::binary::{Binary, run};
 use super::super::harness::fixture;
-use super::super::harness::h2::{Terminator, certificate};
+use super::super::harness::h2::{TlsClient, certificate};
 use super::super::harness::http::HttpGate;
 
 /// Runs a program beside the gate.
@@ -25,13 +25,13 @@ fn owned(arguments: &[&str]) -> Vec<String> {
 }
 
 /// A gate that ends TLS by the tests' certificate.
-async fn terminated() -> (HttpGate, Terminator) {
+async fn terminated() -> (HttpGate, TlsClient) {
     let gate = HttpGate::with(fixture::view(Rules::default()), |settings| {
         settings.certificates = vec![certificate("here")];
     })
     .await;
-    let terminator = Terminator::start(&gate).await;
-    (gate, terminator)
+    let tls = TlsClient::new(gate.addr);
+    (gate, tls)
 }
 
 #[test]
@@ -65,8 +65,8 @@ async fn curl_sees_the_page_over_tls_by_both_versions() {
     if !super::are_asked_for() {
         return;
     }
-    let (gate, terminator) = terminated().await;
-    let (port, trusted) = (terminator.addr.port(), certificate("here").chain.display().to_string());
+    let (gate, tls) = terminated().await;
+    let (port, trusted) = (tls.addr.port(), certificate("here").chain.display().to_string());
     for (version, first) in [("--http2", "HTTP/2 "), ("--http1.1", "HTTP/1.1 ")] {
         for (host, status) in [("nofile.cn", "451"), ("www.here.cn", "200")] {
             let (to, url) = (format!("::127.0.0.1:{port}"), format!("https://{host}/"));
@@ -191,12 +191,12 @@ async fn chromium_shows_the_page_on_https() {
     if !super::are_asked_for() {
         return;
     }
-    let (gate, terminator) = terminated().await;
+    let (gate, tls) = terminated().await;
     let artefacts = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/artefacts");
     std::fs::create_dir_all(&artefacts).expect("a directory");
     let file = artefacts.join("block-page-https.png");
     let _ = std::fs::remove_file(&file);
-    let (addr, shot) = (terminator.addr, format!("--screenshot={}", file.display()));
+    let (addr, shot) = (tls.addr, format!("--screenshot={}", file.display()));
     let browsing = tokio::task::spawn_blocking(move || {
         let profile = tempfile::TempDir::new().expect("a directory");
         chromium(addr, profile.path(), "nofile.cn", &[&shot, "--window-size=1200,900"]);

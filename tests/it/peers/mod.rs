@@ -4,6 +4,9 @@
 mod browser;
 mod clients;
 mod h2;
+mod quic;
+mod redirect;
+mod tls;
 mod upstreams;
 
 /// True when the peers are there.

@@ -1,0 +1,132 @@
+//! The first octets of a TCP connection: whose it is, and which protocol it speaks.
+//!
+//! Every listener takes plain HTTP and TLS, and what comes decides, not the port (D-H26, D-H27): a handshake record is TLS
+//! and judged by its hello, or by the requests inside where a certificate is for its name; all else is read as a request and
+//! judged by its host, HTTP/2 by its preface. Nothing is passed on unread.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::buffer::Buffer;
+use super::connection;
+use super::draining::Draining;
+use super::gate::Gate;
+use super::origin::Ends;
+use super::party::Party;
+use super::proxy_header::{self, ProxyHeader};
+use super::timer::Timer;
+use super::tls;
+use crate::clients::{ClientPlace, Clients};
+use crate::drain::DrainWatch;
+
+/// A connection whose first octets are there.
+pub(super) struct Arrival<S = TcpStream> {
+    pub stream: S,
+    /// Whose it is.
+    pub party: Party,
+    /// Octets read and not used.
+    pub input: Buffer,
+    pub timer: Timer,
+    pub drain: DrainWatch,
+    pub draining: Draining,
+}
+
+/// Serves a connection until it ends.
+///
+/// `place` is the client's among its connections; a listed proxy's client is counted once the proxy has named it.
+pub(super) async fn serve(
+    gate: Arc<Gate>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Option<ClientPlace>,
+    clients: &Arc<Clients>,
+    drain: DrainWatch,
+) {
+    // Small answers leave at once; a failure costs time only.
+    let _ = stream.set_nodelay(true);
+    let Ok(mut arrival) = Arrival::new(&gate, stream, peer, drain) else { return };
+    if arrival.party.is_listed && !arrival.read_proxy_header(&gate).await {
+        return;
+    }
+    let client = arrival.party.client();
+    let is_named = client != peer.ip().to_canonical();
+    let held = if is_named { clients.enter(client) } else { place };
+    if is_named && held.is_none() {
+        gate.counters().connections_refused.increment();
+        return;
+    }
+    if !arrival.read_first(&gate).await {
+        return;
+    }
+    if gate.outgoing().contains(peer) {
+        gate.counters().loops.increment();
+        return;
+    }
+    if tls::begins(arrival.input.filled()) {
+        tls::serve(&gate, arrival).await;
+    } else {
+        connection::serve(&gate, arrival).await;
+    }
+}
+
+impl Arrival {
+    fn new(gate: &Gate, stream: TcpStream, peer: SocketAddr, drain: DrainWatch) -> io::Result<Self> {
+        let settings = gate.settings();
+        Ok(Self {
+            party: Party::new(settings, peer, Ends::new(settings, &stream, peer)?),
+            stream,
+            input: Buffer::new(settings.head_bytes_max.max(tls::stream_octets_max(settings))),
+            timer: Timer::new(settings.idle_timeout),
+            draining: Draining::new(drain.clone()),
+            drain,
+        })
+    }
+
+    /// Reads what a listed proxy sends first; false when it is a PROXY header and broken, or nothing came.
+    async fn read_proxy_header(&mut self, gate: &Gate) -> bool {
+        let begun = Instant::now();
+        loop {
+            match proxy_header::read(self.input.filled()) {
+                Ok(ProxyHeader::Absent) => return true,
+                Ok(ProxyHeader::Partial) => {}
+                Ok(ProxyHeader::Whole { octets, addrs }) => {
+                    gate.counters().proxy_headers.increment();
+                    if let Some((source, destination)) = addrs {
+                        self.party.speaks_for(source, destination);
+                    }
+                    self.input.consume(octets);
+                    return true;
+                }
+                Err(_) => {
+                    gate.counters().proxy_header_errors.increment();
+                    return false;
+                }
+            }
+            let limit = gate.settings().head_timeout;
+            let fill = self.input.fill(&mut self.stream);
+            match self.timer.until(|| begun + limit, fill).await {
+                Err(_) | Ok(Err(_) | Ok(0)) => return false,
+                Ok(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// Waits for the first octets; false when none come.
+    ///
+    /// A connection that has asked for nothing yet has the time of a head, not of idleness.
+    async fn read_first(&mut self, gate: &Gate) -> bool {
+        if !self.input.is_empty() {
+            return true;
+        }
+        let fill = self.input.fill(&mut self.stream);
+        tokio::select! {
+            biased;
+            read = self.timer.within(gate.settings().head_timeout, fill) => matches!(read, Ok(Ok(1..))),
+            () = self.draining.wait() => false,
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! One path: a client address and the address it reached, joined to one socket toward the origin.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Pair;
+use super::udp::{Run, Udp};
+use crate::clients::ClientPlace;
+use crate::http::host::HostName;
+use crate::http::quic::Cid;
+
+/// Connection IDs of the server known for one path: a client's several connections, or a few answers to one.
+pub const CIDS_MAX: usize = 32;
+/// Names on one path: those of the connections that share a client's socket.
+pub const HOSTS_MAX: usize = 32;
+/// Paths of one flow, one for each address its client had of late.
+pub const PATHS_PER_FAMILY_MAX: usize = 4;
+
+/// The client has not proven that it is where it says.
+const OPENING: u8 = 0;
+/// It has.
+const OPEN: u8 = 1;
+/// The path is no more.
+const ENDED: u8 = 2;
+
+/// The paths of one flow, whose client came from several addresses, with what was judged for it.
+#[derive(Default)]
+pub struct Family {
+    /// Names that passed.
+    pub hosts: Mutex<Vec<HostName>>,
+    /// The paths, gone ones among them.
+    pub paths: Mutex<Vec<Weak<Path>>>,
+}
+
+impl Family {
+    /// Adds a name that passed; false for one too many.
+    pub fn admit(&self, host: HostName) -> bool {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if hosts.contains(&host) {
+            return true;
+        }
+        let has_room = hosts.len() < HOSTS_MAX;
+        if has_room {
+            hosts.push(host);
+        }
+        has_room
+    }
+
+    /// True while all its names satisfy `passes`.
+    pub fn all(&self, passes: impl Fn(&HostName) -> bool) -> bool {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).iter().all(passes)
+    }
+}
+
+/// One path.
+pub struct Path {
+    /// Whose it is.
+    pub pair: Pair,
+    /// Where its client's datagrams come from, and answers go.
+    pub listener: Arc<Udp>,
+    /// What was judged, shared with the other paths of the flow.
+    pub family: Arc<Family>,
+    /// Wakes its task for the end.
+    pub stop: Notify,
+    origin: Udp,
+    peer: SocketAddr,
+    state: AtomicU8,
+    begun: Instant,
+    /// When octets last came from either side, in milliseconds since it began.
+    last_ms: AtomicU64,
+    cids: Mutex<Vec<Cid>>,
+    _place: ClientPlace,
+}
+
+impl Path {
+    /// A path to the origin at `peer`; an error is the system's.
+    pub fn open(
+        pair: Pair,
+        listener: Arc<Udp>,
+        family: Arc<Family>,
+        peer: SocketAddr,
+        place: ClientPlace,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            pair,
+            listener,
+            family,
+            stop: Notify::new(),
+            origin: Udp::connect(peer)?,
+            peer,
+            state: AtomicU8::new(OPENING),
+            begun: Instant::now(),
+            last_ms: AtomicU64::new(0),
+            cids: Mutex::default(),
+            _place: place,
+        })
+    }
+
+    /// The socket toward the origin.
+    pub fn origin(&self) -> &Udp {
+        &self.origin
+    }
+
+    /// Forwards to the origin; gives how many datagrams the system did not take.
+    pub fn forward(&self, run: &Run<'_>) -> usize {
+        self.touch();
+        self.origin.send(self.peer, None, run)
+    }
+
+    /// Forwards to the client; gives how many datagrams the system did not take.
+    pub fn back(&self, run: &Run<'_>) -> usize {
+        self.touch();
+        self.listener.send(self.pair.client, Some(self.pair.reached.ip()), run)
+    }
+
+    fn touch(&self) {
+        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// When octets last came from either side.
+    pub fn last(&self) -> Instant {
+        self.begun + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
+    }
+
+    //--- State -------------------------------------------------------------------------------------------------------
+
+    /// True until its client has proven its address.
+    pub fn is_opening(&self) -> bool {
+        self.state.load(Ordering::Acquire) == OPENING
+    }
+
+    /// True once it is no more.
+    pub fn has_ended(&self) -> bool {
+        self.state.load(Ordering::Acquire) == ENDED
+    }
+
+    /// Notes the client's proof; true the first time.
+    pub fn prove(&self) -> bool {
+        self.state.compare_exchange(OPENING, OPEN, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Ends it; gives whether it was opening, or `None` when it had ended.
+    pub fn end(&self) -> Option<bool> {
+        let before = self.state.swap(ENDED, Ordering::AcqRel);
+        (before != ENDED).then_some(before == OPENING)
+    }
+
+    //--- Connection IDs ----------------------------------------------------------------------------------------------
+
+    /// Adds a connection ID of the server; false where it is known or one too many.
+    pub fn learn(&self, cid: Cid) -> bool {
+        let mut cids = self.cids.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !cids.contains(&cid) && cids.len() < CIDS_MAX;
+        if is_new {
+            cids.push(cid);
+        }
+        is_new
+    }
+
+    /// True for a connection ID of the server's, the empty one included.
+    pub fn knows(&self, cid: &[u8]) -> bool {
+        self.cids.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|known| known.octets() == cid)
+    }
+
+    /// True where what follows a short header's first octet begins with a connection ID of the server's, if it has any octet.
+    pub fn knows_begin(&self, after_first: &[u8]) -> bool {
+        let is_begin = |cid: &Cid| !cid.octets().is_empty() && after_first.starts_with(cid.octets());
+        self.cids.lock().unwrap_or_else(PoisonError::into_inner).iter().any(is_begin)
+    }
+
+    /// The connection IDs of the server.
+    pub fn cids(&self) -> Vec<Cid> {
+        self.cids.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,267 @@
+//! All paths: found by address pair and by the server's connection IDs, bounded, those with a proven client apart.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use super::Pair;
+use super::counters::PathEnd;
+use super::path::{Family, PATHS_PER_FAMILY_MAX, Path};
+use super::udp::Udp;
+use crate::clients::Clients;
+use crate::http::Counters;
+use crate::http::host::HostName;
+use crate::http::quic::Cid;
+use crate::http::quic::header::CID_OCTETS_MAX;
+
+/// Of all paths, one in so many may be such whose client has not proven its address.
+const OPENING_SHARE: usize = 4;
+/// Shortest connection ID that tells a flow from others by itself.
+const CID_OCTETS_MIN: usize = 4;
+/// How long a flow's path must have been silent before a newer one takes its place.
+const SIBLING_SILENCE: Duration = Duration::from_secs(1);
+
+/// Why a path cannot be had.
+#[derive(Debug, Error)]
+pub enum PathError {
+    /// The client has as many as it may.
+    #[error("client has too many connections")]
+    Client,
+    /// All places are taken by flows whose clients have proven their address, or the flow has its share.
+    #[error("too many flows")]
+    Full,
+    /// More names than one path may have.
+    #[error("too many names on one path")]
+    Hosts,
+    /// The system has no socket.
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+}
+
+/// All paths.
+pub struct Paths {
+    by_pair: DashMap<Pair, Arc<Path>>,
+    by_cid: DashMap<Cid, Weak<Path>>,
+    /// How many connection IDs of each length are known.
+    lengths: [AtomicUsize; CID_OCTETS_MAX + 1],
+    /// Those with an unproven client, oldest first, others among them.
+    opening: Mutex<VecDeque<Weak<Path>>>,
+    opening_count: AtomicUsize,
+    count: AtomicUsize,
+    most: usize,
+    clients: Arc<Clients>,
+    counters: Arc<Counters>,
+}
+
+impl Paths {
+    /// None yet; up to `most`, and as many of one client as `clients` allows.
+    pub fn new(most: usize, clients: Arc<Clients>, counters: Arc<Counters>) -> Self {
+        Self {
+            by_pair: DashMap::new(),
+            by_cid: DashMap::new(),
+            lengths: Default::default(),
+            opening: Mutex::default(),
+            opening_count: AtomicUsize::new(0),
+            count: AtomicUsize::new(0),
+            most,
+            clients,
+            counters,
+        }
+    }
+
+    /// The path of a pair.
+    pub fn of(&self, pair: &Pair) -> Option<Arc<Path>> {
+        self.by_pair.get(pair).map(|path| path.clone())
+    }
+
+    /// The path whose server has a connection ID that what follows a short header's first octet begins with (D-Q8).
+    pub fn of_short(&self, after_first: &[u8]) -> Option<Arc<Path>> {
+        let is_used = |length: &usize| self.lengths[*length].load(Ordering::Relaxed) > 0;
+        (CID_OCTETS_MIN..=CID_OCTETS_MAX)
+            .rev()
+            .filter(is_used)
+            .find_map(|length| self.of_cid(after_first.get(..length)?))
+    }
+
+    /// The path whose server has a connection ID.
+    pub fn of_cid(&self, cid: &[u8]) -> Option<Arc<Path>> {
+        self.by_cid.get(&Cid::new(cid)?)?.upgrade()
+    }
+
+    /// Every path, to look at all.
+    pub fn all(&self) -> Vec<Arc<Path>> {
+        self.by_pair.iter().map(|path| path.clone()).collect()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    //--- Opening -----------------------------------------------------------------------------------------------------
+
+    /// Opens the path of a pair for a host that passed. Gives those that had to go for it as well.
+    pub fn open(&self, pair: Pair, listener: &Arc<Udp>, peer: SocketAddr, host: HostName) -> Result<Opened, PathError> {
+        let family = Arc::new(Family::default());
+        if !family.admit(host) {
+            return Err(PathError::Hosts);
+        }
+        let mut gone = Vec::new();
+        while self.count() >= self.most || self.opening_count.load(Ordering::Relaxed) >= self.opening_max() {
+            gone.push(self.evict_opening().ok_or(PathError::Full)?);
+        }
+        let path = self.insert(pair, listener, family, peer)?;
+        self.opening_count.fetch_add(1, Ordering::Relaxed);
+        self.queue_opening(&path);
+        self.show();
+        Ok(Opened { path, gone })
+    }
+
+    /// Opens another path of a flow, to the address its client comes from now. Its proof is the connection ID.
+    pub fn open_sibling(
+        &self,
+        pair: Pair,
+        listener: &Arc<Udp>,
+        of: &Arc<Path>,
+        peer: SocketAddr,
+    ) -> Result<Opened, PathError> {
+        let mut gone = Vec::new();
+        if self.count() >= self.most {
+            gone.push(self.evict_opening().ok_or(PathError::Full)?);
+        }
+        gone.extend(self.make_room_among_siblings(&of.family)?);
+        let path = self.insert(pair, listener, of.family.clone(), peer)?;
+        path.prove();
+        for cid in of.cids() {
+            self.learn(&path, cid);
+        }
+        self.show();
+        Ok(Opened { path, gone })
+    }
+
+    fn insert(
+        &self,
+        pair: Pair,
+        listener: &Arc<Udp>,
+        family: Arc<Family>,
+        peer: SocketAddr,
+    ) -> Result<Arc<Path>, PathError> {
+        let place = self.clients.enter(pair.client_ip()).ok_or(PathError::Client)?;
+        let path = Arc::new(Path::open(pair, listener.clone(), family, peer, place)?);
+        let mut siblings = path.family.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        siblings.push(Arc::downgrade(&path));
+        drop(siblings);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        if let Some(before) = self.by_pair.insert(pair, path.clone()) {
+            // Two sockets took datagrams of one pair at once, which the system does not do.
+            self.end(&before, PathEnd::Evicted);
+        }
+        Ok(path)
+    }
+
+    /// Ends the flow's path that was silent longest, if there are as many as may be.
+    fn make_room_among_siblings(&self, family: &Family) -> Result<Option<Arc<Path>>, PathError> {
+        let oldest = {
+            let mut siblings = family.paths.lock().unwrap_or_else(PoisonError::into_inner);
+            siblings.retain(|path| path.upgrade().is_some_and(|path| !path.has_ended()));
+            if siblings.len() < PATHS_PER_FAMILY_MAX {
+                return Ok(None);
+            }
+            siblings.iter().filter_map(Weak::upgrade).min_by_key(|path| path.last())
+        };
+        let Some(oldest) = oldest.filter(|path| path.last() + SIBLING_SILENCE <= Instant::now()) else {
+            return Err(PathError::Full);
+        };
+        self.end(&oldest, PathEnd::Evicted);
+        Ok(Some(oldest))
+    }
+
+    /// How many clients may be unproven at a time.
+    fn opening_max(&self) -> usize {
+        (self.most / OPENING_SHARE).max(1)
+    }
+
+    fn queue_opening(&self, path: &Arc<Path>) {
+        let mut opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        opening.push_back(Arc::downgrade(path));
+        if opening.len() > 2 * self.opening_max() {
+            opening.retain(|path| path.upgrade().is_some_and(|path| path.is_opening()));
+        }
+    }
+
+    /// Ends the oldest path whose client is unproven.
+    fn evict_opening(&self) -> Option<Arc<Path>> {
+        loop {
+            let oldest = self.opening.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+            if let Some(path) = oldest.upgrade().filter(|path| path.is_opening()) {
+                self.end(&path, PathEnd::Evicted);
+                return Some(path);
+            }
+        }
+    }
+
+    //--- Going on ----------------------------------------------------------------------------------------------------
+
+    /// Notes a connection ID that the server chose on a path.
+    pub fn learn(&self, path: &Arc<Path>, cid: Cid) {
+        if !path.learn(cid) || cid.octets().len() < CID_OCTETS_MIN {
+            return;
+        }
+        if self.by_cid.insert(cid, Arc::downgrade(path)).is_none() {
+            self.lengths[cid.octets().len()].fetch_add(1, Ordering::Relaxed);
+        }
+        if path.has_ended() {
+            self.forget_cids(path);
+        }
+    }
+
+    /// Notes that a path's client has shown to read what is sent to it.
+    pub fn prove(&self, path: &Path) {
+        if path.prove() {
+            self.opening_count.fetch_sub(1, Ordering::Relaxed);
+            self.show();
+        }
+    }
+
+    /// Ends a path, once.
+    pub fn end(&self, path: &Arc<Path>, why: PathEnd) {
+        let Some(was_opening) = path.end() else { return };
+        self.by_pair.remove_if(&path.pair, |_, found| Arc::ptr_eq(found, path));
+        self.forget_cids(path);
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.opening_count.fetch_sub(usize::from(was_opening), Ordering::Relaxed);
+        self.counters.quic.end(why);
+        self.show();
+        path.stop.notify_one();
+    }
+
+    fn forget_cids(&self, path: &Arc<Path>) {
+        for cid in path.cids() {
+            let is_of = |_: &Cid, found: &Weak<Path>| std::ptr::eq(found.as_ptr(), Arc::as_ptr(path));
+            if self.by_cid.remove_if(&cid, is_of).is_some() {
+                self.lengths[cid.octets().len()].fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Brings the gauges up to date.
+    fn show(&self) {
+        self.counters.quic.paths.set(self.count() as u64);
+        self.counters.quic.opening.set(self.opening_count.load(Ordering::Relaxed) as u64);
+    }
+}
+
+/// A path that was opened.
+pub struct Opened {
+    /// The path.
+    pub path: Arc<Path>,
+    /// Paths that had to go for it.
+    pub gone: Vec<Arc<Path>>,
+}

@@ -1,0 +1,203 @@
+//! Nothing grows without bound, and a flood takes the places of its like alone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use icpgate::http::Counters;
+use icpgate::http::flows::Pair;
+use icpgate::http::flows::counters::{Dropped, FlightOutcome, PathEnd};
+use icpgate::http::flows::flights::{Flights, HELD_OCTETS_MAX, OCTETS_MAX, PER_PAIR_MAX, Shown, Step};
+use icpgate::http::quic::{Arrival, Version, arrival};
+
+use crate::harness::fixture;
+use crate::harness::quic::{DCID, Plain, SCID, crypto};
+use crate::harness::quic_gate::{FILED, QuicGate, SERVER, early, handshake, hello, server_hello, short};
+use crate::harness::tls::Sketch;
+
+/// CONNECTION_REFUSED.
+const TURNED_AWAY: u16 = 0x2;
+
+async fn gate_for(flows: usize) -> QuicGate {
+    QuicGate::with(fixture::view(Default::default()), |settings| settings.quic_flows_max = flows).await
+}
+
+/// The first half of a hello.
+fn half(dcid: u8) -> Vec<u8> {
+    let message = Sketch::new(FILED).message();
+    Plain { dcid: vec![dcid; 8], ..Plain::new(crypto(0, &message[..60])) }.sealed()
+}
+
+#[tokio::test]
+async fn a_flood_of_first_initials_leaves_established_flows_alone() {
+    let gate = gate_for(16).await;
+    let (client, path) = gate.established().await;
+    // Halves of hellos, from many addresses.
+    let mut clients = Vec::new();
+    for i in 0..64 {
+        let flooder = gate.client().await;
+        flooder.send(&half(i)).await;
+        clients.push(flooder);
+    }
+    gate.until_flights(FlightOutcome::Evicted, 48).await;
+    assert_eq!(gate.quic().waiting.value(), 16);
+    // Whole ones for a filed name, whose clients never go on: forged addresses.
+    for (i, flooder) in clients.iter().enumerate() {
+        flooder.send(&Plain { dcid: vec![0xf0; 8], number: i as u64, ..hello(FILED) }.sealed()).await;
+        gate.until_flights(FlightOutcome::Passed, i as u64 + 2).await;
+    }
+    assert_eq!(gate.quic().ends(PathEnd::Evicted), 60);
+    assert_eq!((gate.quic().opening.value(), gate.quic().paths.value()), (4, 5));
+
+    client.send(&short(&SERVER, 1)).await;
+    gate.until("the open flow goes on", || gate.origin.seen().contains(&(path, short(&SERVER, 1)))).await;
+    gate.origin.send(path, &short(&SCID, 2)).await;
+    assert_eq!(client.recv().await, short(&SCID, 2));
+    // And new ones are established in the midst of it.
+    let newcomer = gate.client().await;
+    let is_hello = |seen: &&(_, Vec<u8>)| seen.1 == hello(FILED).sealed();
+    newcomer.send(&hello(FILED).sealed()).await;
+    gate.until("the newcomer passes", || gate.origin.seen().iter().filter(is_hello).count() == 2).await;
+    let (path, _) = gate.origin.seen().iter().rfind(is_hello).cloned().expect("two");
+    gate.origin.send(path, &server_hello(&[0x21; 8])).await;
+    newcomer.recv().await;
+    newcomer.send(&handshake(&[0x21; 8], &SCID)).await;
+    gate.until("proven", || gate.quic().opening.value() == 3).await;
+}
+
+#[tokio::test]
+async fn established_flows_are_not_given_up_for_new_ones() {
+    let gate = gate_for(2).await;
+    let (first, path) = gate.established().await;
+    let (_second, _) = gate.established_as(&[0x31; 8]).await;
+    let third = gate.client().await;
+    third.send(&hello(FILED).sealed()).await;
+    assert_eq!(third.closed(Version::V1).await, TURNED_AWAY);
+    assert_eq!(gate.quic().flights(FlightOutcome::Refused), 1);
+    first.send(&short(&SERVER, 1)).await;
+    assert_eq!(gate.origin.nth(4).await, (path, short(&SERVER, 1)));
+    // Nor does a flow that moves get more.
+    let moved = gate.client().await;
+    moved.send(&short(&SERVER, 2)).await;
+    gate.until_dropped(Dropped::NoFlow, 1).await;
+}
+
+#[tokio::test]
+async fn a_proof_is_a_packet_to_the_servers_own_connection_id() {
+    let gate = QuicGate::start().await;
+    let client = gate.client().await;
+    client.send(&hello(FILED).sealed()).await;
+    let (path, _) = gate.origin.nth(0).await;
+    client.send(&short(&SERVER, 1)).await;
+    gate.origin.nth(1).await;
+    client.send(&handshake(&SERVER, &SCID)).await;
+    gate.until_dropped(Dropped::NoFlow, 1).await;
+    assert_eq!(gate.quic().opening.value(), 1, "the server has not said its name yet");
+    gate.origin.send(path, &server_hello(&SERVER)).await;
+    client.recv().await;
+    client.send(&short(&[0x66; 8], 1)).await;
+    gate.origin.nth(2).await;
+    assert_eq!(gate.quic().opening.value(), 1);
+    client.send(&short(&SERVER, 1)).await;
+    gate.origin.nth(3).await;
+    assert_eq!(gate.quic().opening.value(), 0);
+}
+
+#[tokio::test]
+async fn one_client_has_its_share() {
+    let set = |settings: &mut icpgate::http::Settings| settings.connections_per_client_max = 2;
+    let gate = QuicGate::with(fixture::view(Default::default()), set).await;
+    let mut clients = Vec::new();
+    for i in 0..2 {
+        let client = gate.client().await;
+        client.send(&hello(FILED).sealed()).await;
+        gate.origin.nth(i).await;
+        clients.push(client);
+    }
+    let third = gate.client().await;
+    third.send(&hello(FILED).sealed()).await;
+    assert_eq!(third.closed(Version::V1).await, TURNED_AWAY);
+    assert_eq!(gate.quic().refused_by_client.value(), 1);
+    // TCP counts with it.
+    assert!(gate.http.connect().await.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_held_is_bounded() {
+    let gate = QuicGate::start().await;
+    let client = gate.client().await;
+    client.send(&half(DCID[0])).await;
+    let mut sent = 0;
+    let dcid = [DCID[0]; 8];
+    while gate.quic().dropped(Dropped::HeldFull) == 0 {
+        client.send(&early(&dcid, 1)).await;
+        sent += early(&dcid, 1).len();
+        assert!(sent < 4 * HELD_OCTETS_MAX, "held without end");
+        tokio::task::yield_now().await;
+    }
+    let held = gate.quic().held_octets.value() as usize;
+    assert!((HELD_OCTETS_MAX / 2..HELD_OCTETS_MAX + 8192).contains(&held), "{held}");
+    // Initials of a hello that never ends.
+    let client = gate.client().await;
+    for number in 0..64 {
+        client.send(&Plain { number, ..Plain::new(vec![1]) }.sealed()).await;
+    }
+    assert_eq!(client.closed(Version::V1).await, TURNED_AWAY);
+    let refused = 64 - HELD_OCTETS_MAX as u64 / 1200;
+    gate.until_dropped(Dropped::Refused, refused).await;
+    // Flights of one pair.
+    let client = gate.client().await;
+    for i in 0..=PER_PAIR_MAX {
+        client.send(&half(i as u8)).await;
+    }
+    gate.until_dropped(Dropped::Refused, refused + 1).await;
+    assert_eq!(gate.quic().waiting.value(), 1 + PER_PAIR_MAX as u64);
+    assert_eq!(gate.origin.count(), 0);
+}
+
+#[test]
+fn octets_of_all_flights_together_are_bounded() {
+    // More than fits in all, from as many addresses.
+    let counters = Arc::new(Counters::default());
+    let mut flights = Flights::new(16 << 10, Duration::from_secs(5), 100_000, counters.clone());
+    let octets = Plain { octets: 16_000, ..Plain::new(crypto(0, &[1, 0, 0x20, 0])) }.sealed();
+    let Arrival::Initial(first) = arrival(&octets) else { panic!("no Initial") };
+    let shown = Shown { first: &first, octets: &octets, ecn: None, begins: true };
+    let now = tokio::time::Instant::now();
+    let reached = SocketAddr::from(([192, 0, 2, 1], 443));
+    for i in 0..OCTETS_MAX as u32 / 16_000 {
+        let client = SocketAddr::from((std::net::Ipv4Addr::from(i), 50_000));
+        let step = flights.initial(Pair { client, reached }, &shown, now, &mut |_| panic!("no hello"));
+        assert!(matches!(step, Step::Hold));
+        assert!(counters.quic.held_octets.value() as usize <= OCTETS_MAX);
+    }
+    assert!(counters.quic.flights(FlightOutcome::Evicted) > 0);
+    flights.expire(now + Duration::from_secs(6));
+    assert_eq!((flights.count(), counters.quic.held_octets.value()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_hello_must_be_whole_in_time() {
+    let set = |settings: &mut icpgate::http::Settings| settings.hello_timeout = Duration::from_millis(300);
+    let gate = QuicGate::with(fixture::view(Default::default()), set).await;
+    let client = gate.client().await;
+    let message = Sketch::new(FILED).message();
+    client.send(&Plain::new(crypto(0, &message[..60])).sealed()).await;
+    gate.until_flights(FlightOutcome::TimedOut, 1).await;
+    assert_eq!((gate.quic().waiting.value(), gate.quic().held_octets.value()), (0, 0));
+    // The rest alone begins another flight and goes nowhere.
+    client.send(&Plain { number: 1, ..Plain::new(crypto(60, &message[60..])) }.sealed()).await;
+    gate.until_flights(FlightOutcome::TimedOut, 2).await;
+    gate.origin_saw(&[]).await;
+}
+
+#[tokio::test]
+async fn a_silent_flow_is_forgotten() {
+    let set = |settings: &mut icpgate::http::Settings| settings.quic_idle = Duration::from_millis(300);
+    let gate = QuicGate::with(fixture::view(Default::default()), set).await;
+    let (client, _) = gate.established().await;
+    gate.until_ended(PathEnd::Idle, 1).await;
+    client.send(&short(&SERVER, 1)).await;
+    gate.until_dropped(Dropped::NoFlow, 1).await;
+    assert_eq!(gate.quic().paths.value(), 0);
+}
