@@ -138,9 +138,15 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
 
     let ((drain, drained), (late, end)) = (DrainSignal::new(), DrainSignal::new());
     let drain = Arc::new(drain);
-    let [registry_asked, ranges_asked, zones_asked, pages_asked] = [(); 4].map(|()| Requests::new());
-    let ways =
-        [("registry", &registry_asked), ("ranges", &ranges_asked), ("zones", &zones_asked), ("pages", &pages_asked)];
+    let [registry_asked, ranges_asked, zones_asked, pages_asked, certificates_asked] =
+        [(); 5].map(|()| Requests::new());
+    let ways = [
+        ("registry", &registry_asked),
+        ("ranges", &ranges_asked),
+        ("zones", &zones_asked),
+        ("pages", &pages_asked),
+        ("certificates", &certificates_asked),
+    ];
     let ways = ways.map(|(part, asked)| (part, asked.sender.clone())).to_vec();
     let reloader = Reloader::new(ways, faults.clone(), journal.reopener());
     let health = Health {
@@ -148,7 +154,7 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
         registry: data.registry.clone(),
         ranges: data.ranges.clone(),
         dns: planes.dns.gate(),
-        parts: vec![parts.zones.clone(), parts.pages.clone()],
+        parts: vec![parts.zones.clone(), parts.pages.clone(), parts.certificates.clone()],
         faults: faults.clone(),
         drain: drained.clone(),
     };
@@ -171,7 +177,7 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
 
     let [mut keepers, mut serving, mut behind, mut last] = [(); 4].map(|()| JoinSet::new());
     data.keep(&mut keepers, (&view, &faults), (registry_asked, ranges_asked), &drained);
-    parts.keep(&mut keepers, &planes, (zones_asked, pages_asked), &drained);
+    parts.keep(&mut keepers, &planes, (zones_asked, pages_asked, certificates_asked), &drained);
     keepers.spawn(faults.run(drained.clone()));
     planes.serve(&mut serving, &mut behind, &drained);
     last.spawn(journal.run(records, end));

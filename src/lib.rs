@@ -23,7 +23,7 @@
 //! | [`ranges`] | address ranges with tags, importers, the lookup table, the CNAME-suffix product table. |
 //! | [`policy`] | [`policy::judge()`]: the one pure decision; rules, reasons, the view of one moment, the verdict sink. |
 //! | [`dns`] | questions, EDNS, answer cache, zones, upstreams, rewriting, listeners. |
-//! | [`http`] | request heads, the block page, the relay to the origin, listeners; TLS hellos and QUIC Initials in the open. |
+//! | [`http`] | request heads, HTTP/2, the block page, the relay, TLS that ends here, listeners; TLS and QUIC in the open. |
 //! | [`ops`] | metrics exposition, journal, admin listener, health, logging. |
 //! | [`config`] | text → `Spec` → `Config`, which is the `Settings` of every layer. |
 //! | [`app`] | wiring, in one readable function, with the reason for the order. |

@@ -16,6 +16,7 @@ use crate::dns::zones::{Zones, files_in};
 use crate::drain::DrainWatch;
 use crate::http;
 use crate::http::DemoOrigin;
+use crate::http::certificates::Certificates;
 use crate::http::page::Pages;
 use crate::http::settings::Origin;
 use crate::ops::health::UpstreamsOf;
@@ -171,19 +172,23 @@ fn http_error(error: http::BindError) -> StartError {
     let reason = error.to_string();
     match error {
         http::BindError::Socket { addr, .. } => cannot_listen("http", addr, reason),
-        http::BindError::Page(_) | http::BindError::Resolver(_) => StartError::Setup { plane: "http", reason },
+        http::BindError::Certificate(_) | http::BindError::Page(_) | http::BindError::Resolver(_) => {
+            StartError::Setup { plane: "http", reason }
+        }
     }
 }
 
-//--- Zones and pages -------------------------------------------------------------------------------------------------
+//--- Zones, pages, certificates -------------------------------------------------------------------------------------------------
 
 /// The reloadable parts of the planes, with their files and what those held before the first load.
 pub struct Parts {
     pub zones: Arc<Part>,
     pub pages: Arc<Part>,
+    pub certificates: Arc<Part>,
     zone_paths: Vec<PathBuf>,
     page_paths: Vec<PathBuf>,
-    loaded: (u64, u64),
+    certificate_paths: Vec<PathBuf>,
+    loaded: (u64, u64, u64),
 }
 
 impl Parts {
@@ -192,29 +197,36 @@ impl Parts {
         let files = single_zones(&config.dns).map(|zone| zone.file.clone());
         let zone_paths: Vec<PathBuf> = config.dns.zone_directories.iter().cloned().chain(files).collect();
         let page_paths: Vec<PathBuf> = config.http.block.pages.iter().cloned().collect();
-        let loaded = tokio::join!(fingerprint(&zone_paths), fingerprint(&page_paths));
-        let (zones, pages) = (Arc::new(Part::new("zones")), Arc::new(Part::new("pages")));
-        Self { zones, pages, zone_paths, page_paths, loaded }
+        let certificates = config.http.certificates.iter();
+        let certificate_paths: Vec<PathBuf> =
+            certificates.flat_map(|files| [files.chain.clone(), files.key.clone()]).collect();
+        let loaded = tokio::join!(fingerprint(&zone_paths), fingerprint(&page_paths), fingerprint(&certificate_paths));
+        let [zones, pages, certificates] = ["zones", "pages", "certificates"].map(|name| Arc::new(Part::new(name)));
+        Self { zones, pages, certificates, zone_paths, page_paths, certificate_paths, loaded }
     }
 
     /// What they count.
-    pub fn sources(&self) -> [Arc<dyn Observe>; 2] {
-        [self.zones.clone(), self.pages.clone()]
+    pub fn sources(&self) -> [Arc<dyn Observe>; 3] {
+        [self.zones.clone(), self.pages.clone(), self.certificates.clone()]
     }
 
-    /// Keeps both current until the drain, each from its own requests.
+    /// Keeps all current until the drain, each from its own requests.
     pub fn keep(
         self,
         tasks: &mut JoinSet<()>,
         planes: &Planes,
-        (zones_asked, pages_asked): (Requests, Requests),
+        (zones_asked, pages_asked, certificates_asked): (Requests, Requests, Requests),
         drain: &DrainWatch,
     ) {
         let (dns, http, path) = (planes.dns.gate(), planes.http.gate(), self.page_paths.first().cloned());
         let load = move |shrink| reload_zones(dns.clone(), shrink);
         tasks.spawn(self.zones.keep(self.zone_paths, self.loaded.0, load, zones_asked.receiver, drain.clone()));
-        let load = move |_| reload_pages(http.clone(), path.clone());
+        let gate = http.clone();
+        let load = move |_| reload_pages(gate.clone(), path.clone());
         tasks.spawn(self.pages.keep(self.page_paths, self.loaded.1, load, pages_asked.receiver, drain.clone()));
+        let load = move |_| reload_certificates(http.clone());
+        let (paths, asked) = (self.certificate_paths, certificates_asked.receiver);
+        tasks.spawn(self.certificates.keep(paths, self.loaded.2, load, asked, drain.clone()));
     }
 }
 
@@ -246,4 +258,15 @@ async fn reload_pages(gate: Arc<http::Gate>, path: Option<PathBuf>) -> Result<St
     let Ok(loaded) = loading.await else { return Err("the load was cut off by an internal error".to_owned()) };
     gate.replace_pages(loaded.map_err(|error| error.to_string())?);
     Ok("templates replaced".to_owned())
+}
+
+/// Reads the certificates anew and replaces them, all or none.
+async fn reload_certificates(gate: Arc<http::Gate>) -> Result<String, String> {
+    let files = gate.settings().certificates.clone();
+    let loading = tokio::task::spawn_blocking(move || Certificates::load(&files));
+    let Ok(loaded) = loading.await else { return Err("the load was cut off by an internal error".to_owned()) };
+    let certificates = loaded.map_err(|error| error.to_string())?;
+    let count = certificates.len();
+    gate.replace_certificates(certificates);
+    Ok(plural(count, "certificate"))
 }

@@ -11,6 +11,7 @@ use super::{Common, Status};
 use crate::config::{self, ConfigError, Loaded};
 use crate::count::plural;
 use crate::dns::zones::Zones;
+use crate::http::certificates::Certificates;
 use crate::http::page::Pages;
 use crate::model::Day;
 use crate::ops::Missing;
@@ -121,6 +122,7 @@ pub fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Status> {
             check_ranges(&loaded, form, now),
             check_zones(&loaded),
             check_pages(&loaded),
+            check_certificates(&loaded),
         ],
         Err(ConfigError::Invalid(problems)) => {
             vec![Section::failed("configuration", problems.iter().map(ToString::to_string).collect())]
@@ -220,6 +222,13 @@ fn check_pages(loaded: &Loaded) -> Section {
     match Pages::load(directory) {
         Ok(_) => Section::new("pages", summary),
         Err(error) => Section::failed("pages", vec![error.to_string()]),
+    }
+}
+
+fn check_certificates(loaded: &Loaded) -> Section {
+    match Certificates::load(&loaded.config.http.certificates) {
+        Ok(certificates) => Section::new("certificates", plural(certificates.len(), "certificate")),
+        Err(error) => Section::failed("certificates", vec![error.to_string()]),
     }
 }
 

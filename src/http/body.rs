@@ -1,6 +1,7 @@
 //! Bodies: how long they are, decoding what comes in, framing what goes out.
 //!
-//! A chunked body is decoded and chunked anew; extensions and trailers are checked and dropped (RFC 9112 section 7.1).
+//! A chunked body is decoded and chunked anew; extensions and trailers are checked and dropped (RFC 9112 section 7.1), but
+//! for the trailers of an answer that goes on over HTTP/2.
 //! Nothing here keeps more than counters: the octets stay in the buffer they were read into.
 
 use std::io::Write;
@@ -88,6 +89,8 @@ pub struct Taken {
     pub consumed: usize,
     /// Body octets among them; may be empty.
     pub data: Range<usize>,
+    /// Octets of the trailer section among them; empty with body octets.
+    pub trailers: Range<usize>,
 }
 
 /// Decodes one body piece by piece.
@@ -128,9 +131,9 @@ impl BodyReader {
             Self::Length(left) => {
                 let length = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                 *left -= length as u64;
-                Ok(Taken { consumed: length, data: 0..length })
+                Ok(Taken { consumed: length, data: 0..length, trailers: 0..0 })
             }
-            Self::UntilClose => Ok(Taken { consumed: input.len(), data: 0..input.len() }),
+            Self::UntilClose => Ok(Taken { consumed: input.len(), data: 0..input.len(), trailers: 0..0 }),
         }
     }
 }
@@ -153,6 +156,13 @@ enum State {
     Done,
 }
 
+impl State {
+    /// True where the next octet is of the trailer section.
+    fn is_trailer(self) -> bool {
+        matches!(self, Self::TrailerStart | Self::TrailerName | Self::TrailerValue | Self::TrailerLf | Self::EndLf)
+    }
+}
+
 /// The chunked coding, RFC 9112 section 7.1, without its optional white space.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ChunkDecoder {
@@ -164,21 +174,27 @@ pub struct ChunkDecoder {
 
 impl ChunkDecoder {
     fn take(&mut self, input: &[u8]) -> Result<Taken, BodyError> {
+        let mut trailers = 0..0;
         for (at, &octet) in input.iter().enumerate() {
             match self.state {
-                State::Done => return Ok(Taken { consumed: at, data: at..at }),
+                State::Done => return Ok(Taken { consumed: at, data: at..at, trailers }),
                 State::Data => {
                     let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len() - at);
                     self.left -= length as u64;
                     if self.left == 0 {
                         self.state = State::DataCr;
                     }
-                    return Ok(Taken { consumed: at + length, data: at..at + length });
+                    return Ok(Taken { consumed: at + length, data: at..at + length, trailers: 0..0 });
                 }
-                _ => self.state = self.step(octet)?,
+                state => {
+                    self.state = self.step(octet)?;
+                    if state.is_trailer() {
+                        trailers = if trailers.is_empty() { at..at + 1 } else { trailers.start..at + 1 };
+                    }
+                }
             }
         }
-        Ok(Taken { consumed: input.len(), data: 0..0 })
+        Ok(Taken { consumed: input.len(), data: 0..0, trailers })
     }
 
     /// One octet outside the data.

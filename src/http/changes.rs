@@ -3,12 +3,16 @@
 //! One look a second for the whole plane, and a word to all tunnels only when there is something new: a tunnel costs
 //! nothing while nothing changes.
 
+use std::future::pending;
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::gate::Gate;
+use super::host::HostName;
 use crate::drain::{DrainWatch, Phase};
 use crate::model::Day;
 use crate::policy::{SharedView, View};
@@ -46,6 +50,28 @@ impl Changes {
                 known = Mark::of(view);
                 self.0.send_replace(());
             }
+        }
+    }
+}
+
+/// Returns once `host`, which may pass, has turned blocked and stayed so for the grace; never where such are kept.
+pub async fn turned_blocked(gate: &Gate, host: &HostName, reached: IpAddr, mut changes: watch::Receiver<()>) {
+    let Some(grace) = gate.settings().blocked_tunnel_grace else { return pending().await };
+    let mut end = None;
+    loop {
+        let over = async {
+            match end {
+                Some(end) => sleep_until(end).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            Ok(()) = changes.changed() => {
+                let is_blocked = !gate.still_passes(host, reached);
+                end = is_blocked.then(|| end.unwrap_or_else(|| Instant::now() + grace));
+            }
+            () = over => return,
+            else => pending().await,
         }
     }
 }

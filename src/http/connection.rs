@@ -1,42 +1,41 @@
 //! One client connection: its requests one after the other, each read, judged, answered.
 
-mod client;
-
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::{BodyError, Framing};
 use super::buffer::Buffer;
 use super::counters::{OriginFailure, RequestOutcome};
-use super::entry::{Arrival, Draining};
+use super::draining::Draining;
+use super::entry::Arrival;
 use super::gate::{Asked, Blocked, Decision, Gate, PageRequest};
-use super::head::{Field, HeadError, Hop, Method, Progress, RequestParser};
+use super::head::{Field, HeadError, Method, Progress, RequestParser};
 use super::host::{HostError, HostName, address_text};
+use super::http2;
 use super::negotiate::{Format, Language};
-use super::origin::{Carries, Ends, OriginConnection, Route, head_limits};
+use super::origin::{Carries, OriginConnection, Route, head_limits};
+use super::party::Party;
 use super::relay::{ClientSide, Outcome, Plan, RelayError, Relayed, persistence, relay};
-use super::reply::Short;
+use super::reply::Answer;
+use super::stream::{ClientStream, send_all};
 use super::timer::Timer;
 use super::tunnel;
 use crate::drain::{DrainWatch, Phase};
 
 /// Greatest answer to an ACME challenge; a key authorisation has under 200 octets (RFC 8555 section 8.1).
-const ACME_ANSWER_OCTETS_MAX: u64 = 16 << 10;
+pub(super) const ACME_ANSWER_OCTETS_MAX: u64 = 16 << 10;
 /// How long a closing connection is read on, so that the last answer is not lost in a reset (RFC 9112 section 9.6).
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// How much of it.
-const LINGER_OCTETS_MAX: usize = 1 << 20;
+pub(super) const LINGER_OCTETS_MAX: usize = 1 << 20;
 
-/// Serves a connection of HTTP until it ends.
-pub(super) async fn serve(gate: &Gate, arrival: Arrival) {
-    let mut connection = Connection::new(gate, arrival);
-    while connection.serve_one().await == After::Next {
-        connection.input.settle();
-    }
+/// Serves the requests that come over a connection, plain or out of TLS, until it ends.
+pub(super) async fn serve<S: ClientStream>(gate: &Arc<Gate>, arrival: Arrival<S>) {
+    Connection::new(gate, arrival).serve_all(gate).await;
 }
 
 /// What follows a request.
@@ -44,6 +43,8 @@ pub(super) async fn serve(gate: &Gate, arrival: Arrival) {
 enum After {
     /// The end, at once.
     Close,
+    /// HTTP/2, whose preface is the first thing that was read.
+    Http2,
     /// The end, once the client has had time to read the answer.
     Linger,
     /// The next request.
@@ -63,14 +64,10 @@ enum HeadRead {
 }
 
 /// The state of one connection.
-struct Connection<'a> {
+struct Connection<'a, S> {
     gate: &'a Gate,
-    stream: TcpStream,
-    /// Who talks to whom.
-    ends: Ends,
-    client_text: String,
-    /// True when the peer is a proxy whose word is taken.
-    peer_is_listed: bool,
+    stream: S,
+    party: Party,
     input: Buffer,
     parser: RequestParser,
     request: Vec<u8>,
@@ -83,18 +80,15 @@ struct Connection<'a> {
     served: u32,
 }
 
-impl<'a> Connection<'a> {
-    fn new(gate: &'a Gate, arrival: Arrival) -> Self {
-        let limits = head_limits(gate.settings());
-        let Arrival { stream, ends, peer_is_listed, input, timer, drain, draining } = arrival;
+impl<'a, S: ClientStream> Connection<'a, S> {
+    fn new(gate: &'a Gate, arrival: Arrival<S>) -> Self {
+        let Arrival { stream, party, input, timer, drain, draining } = arrival;
         Self {
             gate,
             stream,
-            ends,
-            client_text: ends.client.ip().to_string(),
-            peer_is_listed,
+            party,
             input,
-            parser: RequestParser::new(limits),
+            parser: RequestParser::new(head_limits(gate.settings())),
             request: Vec::with_capacity(1024),
             out: Vec::with_capacity(4096),
             timer,
@@ -106,10 +100,25 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// Every request, one after the other; or those of HTTP/2, if that is how the connection begins.
+    async fn serve_all(mut self, gate: &Arc<Gate>) {
+        loop {
+            match self.serve_one().await {
+                After::Next => self.input.settle(),
+                After::Close | After::Linger => return,
+                After::Http2 => break,
+            }
+        }
+        // A large state of its own, of which connections of HTTP/1 should not have to carry any.
+        let Self { stream, party, input, timer, drain, draining, .. } = self;
+        Box::pin(http2::serve(gate, Arrival { stream, party, input, timer, drain, draining })).await;
+    }
+
     /// One request from its first octet to the end of its answer.
     async fn serve_one(&mut self) -> After {
         let after = match self.read_head().await {
             HeadRead::End => After::Close,
+            HeadRead::Refused(HeadError::Http2) if self.begins_http2() => After::Http2,
             HeadRead::Refused(error) => self.refuse(error).await,
             HeadRead::Slow => {
                 self.gate.counters().slow_heads.increment();
@@ -125,6 +134,12 @@ impl<'a> Connection<'a> {
             self.linger().await;
         }
         after
+    }
+
+    /// True for HTTP/2 by prior knowledge (RFC 9113 section 3.3): its preface before anything else, and without TLS, where
+    /// the handshake agrees on a version.
+    fn begins_http2(&self) -> bool {
+        self.served == 0 && self.party.secure.is_none() && self.input.filled().starts_with(b"PRI")
     }
 
     //--- Reading -----------------------------------------------------------------------------------------------------
@@ -166,12 +181,12 @@ impl<'a> Connection<'a> {
     async fn answer(&mut self) -> After {
         let (head, octets) = (self.parser.head(), self.input.filled());
         let is_plain = matches!(head.method, Method::Get | Method::Head) && !head.framing.has_body();
-        let client = self.original_client(head);
+        let client = self.party.original_client(self.gate, head.values(octets, Field::XForwardedFor));
         let asked_host = match head.host {
             Some(host) => self.host.read(head.host_text.of(host.of(octets))),
             None => {
                 self.gate.counters().without_host.increment();
-                self.host.reached(self.ends.reached.ip())
+                self.host.reached(self.party.reached())
             }
         };
         let Ok(host) = asked_host else { return self.refuse(HeadError::BadHost).await };
@@ -183,10 +198,11 @@ impl<'a> Connection<'a> {
         if head.values(octets, Field::Via).any(is_ours) {
             return self.refuse(HeadError::Loop).await;
         }
-        let reached = self.ends.reached.ip().to_canonical();
+        let reached = self.party.reached();
         let plain_path = is_plain.then(|| head.path(octets));
         let shown = head.host.map_or("", |host| head.host_text.of(host.of(octets)));
         match self.gate.decide(&Asked { host, shown, client, reached, plain_path }) {
+            Decision::Pass if !self.party.may_ask_for(self.gate, host) => self.refuse(HeadError::Misdirected).await,
             Decision::Pass => self.pass(None).await,
             Decision::CarveOut => self.pass(Some(ACME_ANSWER_OCTETS_MAX)).await,
             Decision::Block(blocked) => self.block(&blocked, client).await,
@@ -226,10 +242,9 @@ impl<'a> Connection<'a> {
         let head_only = head.method == Method::Head;
         let keeps = self.skip_request() && keeps;
         let Some(host) = self.host.last() else { return After::Close };
-        let persistence = persistence(keeps, version);
-        let request = PageRequest { host, shown: &shown, client, language, format, head_only, persistence };
+        let request = PageRequest { host, shown: &shown, client, language, format };
         self.out.clear();
-        self.gate.write_block(blocked, &request, &mut self.out);
+        self.gate.block_answer(blocked, &request).write(persistence(keeps, version), head_only, &mut self.out);
         self.send(keeps).await
     }
 
@@ -239,7 +254,7 @@ impl<'a> Connection<'a> {
         let (version, head_only) = (self.parser.head().version, self.parser.head().method == Method::Head);
         let keeps = self.skip_request() && keeps;
         self.out.clear();
-        self.gate.write_not_ready(persistence(keeps, version), head_only, &mut self.out);
+        self.gate.not_ready_answer().write(persistence(keeps, version), head_only, &mut self.out);
         self.send(keeps).await
     }
 
@@ -256,14 +271,14 @@ impl<'a> Connection<'a> {
     async fn reply_short(&mut self, status: u16, why: &str, keeps: bool, head_only: bool) -> After {
         self.out.clear();
         let persistence = persistence(keeps, self.parser.head().version);
-        Short { status, now: self.gate.now(), why, persistence, head_only }.write(&mut self.out);
+        Answer::short(status, self.gate.now(), why).write(persistence, head_only, &mut self.out);
         self.send(keeps).await
     }
 
     /// Sends what stands in `out`.
     async fn send(&mut self, keeps: bool) -> After {
         let limit = self.gate.settings().stream_timeout;
-        match self.timer.within(limit, self.stream.write_all(&self.out)).await {
+        match self.timer.within(limit, send_all(&mut self.stream, &self.out)).await {
             Ok(Ok(())) if keeps => After::Next,
             Ok(Ok(())) => After::Linger,
             Ok(Err(_)) | Err(_) => After::Close,
@@ -300,14 +315,15 @@ impl<'a> Connection<'a> {
             framing: head.framing,
             wants_upgrade: body_max.is_none() && head.upgrades(octets).next().is_some(),
             body_max,
+            hides_http3: self.party.hides_http3(self.gate),
         };
         self.request.clear();
-        let hop = Hop { client: &self.client_text, via: self.gate.via(), is_listed: self.peer_is_listed };
+        let hop = self.party.hop(self.gate);
         match head.host {
             Some(host) => head.write(octets, host.of(octets), &hop, &mut self.request),
             // What was judged is what the origin is asked for.
             None => {
-                let reached = address_text(self.ends.reached.ip(), self.ends.reached.port());
+                let reached = address_text(self.party.reached(), self.party.ends.reached.port());
                 head.write(octets, reached.as_bytes(), &hop, &mut self.request);
             }
         }
@@ -320,7 +336,7 @@ impl<'a> Connection<'a> {
             request: &mut self.request,
             out: &mut self.out,
             timer: &mut self.timer,
-            route: Route { host, ends: &self.ends, carries: Carries::Http },
+            route: Route { host, ends: &self.party.ends, carries: Carries::Http },
         };
         let outcome = relay(self.gate, &mut client, &mut self.origin, &plan).await;
         self.conclude(&plan, outcome).await
@@ -341,7 +357,7 @@ impl<'a> Connection<'a> {
             Ok(Relayed::Upgraded) => {
                 counters.request(passed);
                 if let (Some(mut origin), Some(host)) = (self.origin.take(), self.host.last()) {
-                    let reached = self.ends.reached.ip().to_canonical();
+                    let reached = self.party.reached();
                     let stream = tunnel::Stream { host, reached, drain: &self.drain };
                     tunnel::pass(self.gate, &stream, &mut self.stream, &mut self.input, &mut origin).await;
                 }
@@ -371,13 +387,8 @@ impl<'a> Connection<'a> {
             // The client must see that the answer was cut: no last chunk, too few octets.
             return After::Close;
         }
-        let why = match failure {
-            OriginFailure::Slow => "the origin did not answer in time / 源站响应超时",
-            OriginFailure::Connect => "the origin cannot be reached / 源站无法连接",
-            _ => "the origin gave no usable answer / 源站未返回有效响应",
-        };
         let keeps = plan.keeps && (outcome.is_uploaded || !plan.framing.has_body());
-        self.reply_short(failure.status(), why, keeps, plan.is_head).await
+        self.reply_short(failure.status(), failure.what_clients_are_told(), keeps, plan.is_head).await
     }
 }
 

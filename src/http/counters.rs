@@ -78,6 +78,48 @@ impl OriginFailure {
     pub fn status(self) -> u16 {
         if self == Self::Slow { 504 } else { 502 }
     }
+
+    /// What a client is told, which is not what belongs in the log.
+    pub fn what_clients_are_told(self) -> &'static str {
+        match self {
+            Self::Slow => "the origin did not answer in time / 源站响应超时",
+            Self::Connect | Self::Loop | Self::Nowhere => "the origin cannot be reached / 源站无法连接",
+            Self::Body | Self::Head | Self::Silent | Self::TooLong => {
+                "the origin gave no usable answer / 源站未返回有效响应"
+            }
+        }
+    }
+}
+
+/// How a TLS handshake ended where TLS ends here, in the order of `ALL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// It was completed.
+    Done,
+    /// The two could not agree, or the client broke off.
+    Failed,
+    /// It took too long.
+    Slow,
+}
+
+impl Handshake {
+    const ALL: [(Self, &'static str); 3] = [(Self::Done, "done"), (Self::Failed, "failed"), (Self::Slow, "slow")];
+}
+
+/// What ended a connection of HTTP/2 as a flood, in the order of `ALL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flood {
+    /// Frames that ask for no page: SETTINGS, PING, PRIORITY, WINDOW_UPDATE and their kin.
+    Control,
+    /// Field blocks without an end, streams that are mistakes, empty DATA.
+    Malformed,
+    /// Streams that are reset, by either side (CVE-2023-44487, CVE-2025-8671).
+    Reset,
+}
+
+impl Flood {
+    const ALL: [(Self, &'static str); 3] =
+        [(Self::Control, "control"), (Self::Malformed, "malformed"), (Self::Reset, "reset")];
 }
 
 /// Who reaches verdicts here.
@@ -92,8 +134,16 @@ pub struct Counters {
     requests: [Counter; RequestOutcome::ALL.len()],
     head_errors: [Counter; HeadError::ALL.len()],
     origin_failures: [Counter; OriginFailure::ALL.len()],
+    handshakes: [Counter; Handshake::ALL.len()],
+    floods: [Counter; Flood::ALL.len()],
     verdicts: [PlaneVerdicts; PLANES.len()],
-    /// TLS that is passed on.
+    /// Connections of HTTP/2.
+    pub http2_connections: Counter,
+    /// Streams that clients reset.
+    pub http2_resets_by_client: Counter,
+    /// Streams that the gate reset, but for those whose answer was whole.
+    pub http2_resets_by_gate: Counter,
+    /// TLS.
     pub tls: tls::Counters,
     /// QUIC flows.
     pub quic: FlowCounters,
@@ -159,6 +209,26 @@ impl Counters {
         self.verdicts[plane][verdict.action as usize][verdict.reason.index()].increment();
     }
 
+    /// Counts the end of a TLS handshake.
+    pub fn handshake(&self, outcome: Handshake) {
+        self.handshakes[outcome as usize].increment();
+    }
+
+    /// Counts a connection that was ended as a flood.
+    pub fn flood(&self, kind: Flood) {
+        self.floods[kind as usize].increment();
+    }
+
+    /// Handshakes with an outcome so far.
+    pub fn handshakes(&self, outcome: Handshake) -> u64 {
+        self.handshakes[outcome as usize].value()
+    }
+
+    /// Connections ended as a flood of a kind so far.
+    pub fn floods(&self, kind: Flood) -> u64 {
+        self.floods[kind as usize].value()
+    }
+
     /// Requests with an outcome so far.
     pub fn requests(&self, outcome: RequestOutcome) -> u64 {
         self.requests[outcome as usize].value()
@@ -191,6 +261,16 @@ impl Observe for Counters {
         }
         for ((_, kind), counter) in OriginFailure::ALL.iter().zip(&self.origin_failures) {
             show("http_origin_errors_total", &[("kind", kind)], count(counter));
+        }
+        show("http2_connections_total", &[], count(&self.http2_connections));
+        for ((_, kind), counter) in Flood::ALL.iter().zip(&self.floods) {
+            show("http2_floods_total", &[("kind", kind)], count(counter));
+        }
+        for (by, counter) in [("client", &self.http2_resets_by_client), ("gate", &self.http2_resets_by_gate)] {
+            show("http2_resets_total", &[("by", by)], count(counter));
+        }
+        for ((_, outcome), counter) in Handshake::ALL.iter().zip(&self.handshakes) {
+            show("http_handshakes_total", &[("outcome", outcome)], count(counter));
         }
         show("http_address_hosts_total", &[], count(&self.address_hosts));
         show("http_without_host_total", &[], count(&self.without_host));
@@ -233,6 +313,12 @@ mod tests {
         }
         for (i, (error, label)) in HeadError::ALL.iter().enumerate() {
             assert_eq!(*error as usize, i, "{label}");
+        }
+        for (i, (outcome, label)) in Handshake::ALL.iter().enumerate() {
+            assert_eq!(*outcome as usize, i, "{label}");
+        }
+        for (i, (kind, label)) in Flood::ALL.iter().enumerate() {
+            assert_eq!(*kind as usize, i, "{label}");
         }
     }
 }

@@ -118,7 +118,7 @@ async fn next(stream: &mut TcpStream, input: &mut Buffer, parser: &mut RequestPa
         now: SystemTime::now(),
         content_type: "text/html; charset=utf-8",
         content_length: page.len(),
-        lines: b"Server: icpgate-demo-origin\r\nCache-Control: no-store\r\n",
+        fields: &[("Server", "icpgate-demo-origin".into()), ("Cache-Control", "no-store".into())],
         persistence: persistence(keeps, head.version),
     }
     .write(&mut octets);

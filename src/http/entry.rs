@@ -1,35 +1,33 @@
 //! The first octets of a TCP connection: whose it is, and which protocol it speaks.
 //!
 //! Every listener takes plain HTTP and TLS, and what comes decides, not the port (D-H26, D-H27): a handshake record is TLS
-//! and judged by its hello, all else is read as a request and judged by its host. Nothing is passed on unread.
+//! and judged by its hello, or by the requests inside where a certificate is for its name; all else is read as a request and
+//! judged by its host, HTTP/2 by its preface. Nothing is passed on unread.
 
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::buffer::Buffer;
 use super::connection;
+use super::draining::Draining;
 use super::gate::Gate;
 use super::origin::Ends;
+use super::party::Party;
 use super::proxy_header::{self, ProxyHeader};
 use super::timer::Timer;
 use super::tls;
 use crate::clients::{ClientPlace, Clients};
-use crate::drain::{DrainWatch, Phase};
+use crate::drain::DrainWatch;
 
 /// A connection whose first octets are there.
-pub(super) struct Arrival {
-    pub stream: TcpStream,
-    /// Who talks to whom.
-    pub ends: Ends,
-    /// True when the peer is a proxy whose word is taken.
-    pub peer_is_listed: bool,
+pub(super) struct Arrival<S = TcpStream> {
+    pub stream: S,
+    /// Whose it is.
+    pub party: Party,
     /// Octets read and not used.
     pub input: Buffer,
     pub timer: Timer,
@@ -51,10 +49,10 @@ pub(super) async fn serve(
     // Small answers leave at once; a failure costs time only.
     let _ = stream.set_nodelay(true);
     let Ok(mut arrival) = Arrival::new(&gate, stream, peer, drain) else { return };
-    if arrival.peer_is_listed && !arrival.read_proxy_header(&gate).await {
+    if arrival.party.is_listed && !arrival.read_proxy_header(&gate).await {
         return;
     }
-    let client = arrival.ends.client.ip();
+    let client = arrival.party.client();
     let is_named = client != peer.ip().to_canonical();
     let held = if is_named { clients.enter(client) } else { place };
     if is_named && held.is_none() {
@@ -79,9 +77,8 @@ impl Arrival {
     fn new(gate: &Gate, stream: TcpStream, peer: SocketAddr, drain: DrainWatch) -> io::Result<Self> {
         let settings = gate.settings();
         Ok(Self {
-            ends: Ends::new(settings, &stream, peer)?,
+            party: Party::new(settings, peer, Ends::new(settings, &stream, peer)?),
             stream,
-            peer_is_listed: settings.lists(peer.ip()),
             input: Buffer::new(settings.head_bytes_max.max(tls::stream_octets_max(settings))),
             timer: Timer::new(settings.idle_timeout),
             draining: Draining::new(drain.clone()),
@@ -99,8 +96,7 @@ impl Arrival {
                 Ok(ProxyHeader::Whole { octets, addrs }) => {
                     gate.counters().proxy_headers.increment();
                     if let Some((source, destination)) = addrs {
-                        self.ends.client = SocketAddr::new(source.ip().to_canonical(), source.port());
-                        self.ends.reached = destination;
+                        self.party.speaks_for(source, destination);
                     }
                     self.input.consume(octets);
                     return true;
@@ -132,31 +128,5 @@ impl Arrival {
             read = self.timer.within(gate.settings().head_timeout, fill) => matches!(read, Ok(Ok(1..))),
             () = self.draining.wait() => false,
         }
-    }
-}
-
-//--- Draining --------------------------------------------------------------------------------------------------------
-
-/// The wait for the drain, registered once for all requests of a connection.
-pub(super) struct Draining {
-    wait: Pin<Box<dyn Future<Output = ()> + Send>>,
-    is_over: bool,
-}
-
-impl Draining {
-    fn new(mut drain: DrainWatch) -> Self {
-        Self { wait: Box::pin(async move { drain.reached(Phase::Draining).await }), is_over: false }
-    }
-
-    /// Returns once the drain has begun, each time it is asked.
-    pub async fn wait(&mut self) {
-        poll_fn(|context| {
-            if !self.is_over && self.wait.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
-            self.is_over = true;
-            Poll::Ready(())
-        })
-        .await;
     }
 }

@@ -4,24 +4,26 @@
 //! (D-H29) and no path changes it, but for the ACME carve-out, which is off unless configured (D-H30).
 
 use std::collections::hash_map::RandomState;
+use std::fmt::Write;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::Counters;
+use super::certificates::Certificates;
 use super::changes::Changes;
-use super::head::response::Persistence;
 use super::host::HostName;
+use super::http2::StreamPlaces;
 use super::negotiate::{Format, Language};
 use super::origin::{Outgoing, Resolver, ResolverError};
-use super::page::{Fill, Notice, Pages, Rendered, is_web_url, redirect, time_text};
-use super::reply::{ReplyHead, Short};
+use super::page::{Notice, Pages, Rendered, is_web_url, redirect, time_text};
+use super::reply::{Answer, AnswerField, Body};
 use super::settings::{Origin, Settings};
 use super::tls::Pipes;
 use crate::drain::DrainWatch;
@@ -84,10 +86,6 @@ pub struct PageRequest<'a> {
     pub language: Language,
     /// Format it takes.
     pub format: Format,
-    /// True for HEAD.
-    pub head_only: bool,
-    /// What becomes of the connection.
-    pub persistence: Persistence,
 }
 
 /// The HTTP plane without its sockets.
@@ -99,6 +97,8 @@ pub struct Gate {
     pages: ArcSwap<Pages>,
     pages_generation: AtomicU64,
     rendered: Cache<PageKey, Arc<Rendered>, ByOctets>,
+    certificates: ArcSwap<Certificates>,
+    streams: StreamPlaces,
     via: String,
     resolver: Option<Resolver>,
     outgoing: Outgoing,
@@ -128,6 +128,7 @@ impl Gate {
             Origin::Resolve(servers) => Some(Resolver::new(servers)?),
             Origin::Fixed(_) | Origin::OriginalDst => None,
         };
+        let streams = StreamPlaces::new(&settings);
         Ok(Self {
             settings,
             view,
@@ -136,6 +137,8 @@ impl Gate {
             pages,
             pages_generation: AtomicU64::new(0),
             rendered,
+            certificates: ArcSwap::from_pointee(Certificates::default()),
+            streams,
             via,
             resolver,
             outgoing: Outgoing::default(),
@@ -196,6 +199,21 @@ impl Gate {
         self.rendered.clear();
     }
 
+    /// The certificates by which TLS may end here.
+    pub fn certificates(&self) -> Guard<Arc<Certificates>> {
+        self.certificates.load()
+    }
+
+    /// Replaces the certificates; the next handshake is made with the new ones.
+    pub fn replace_certificates(&self, certificates: Certificates) {
+        self.certificates.store(Arc::new(certificates));
+    }
+
+    /// The places for streams of HTTP/2 that are passed on.
+    pub fn streams(&self) -> &StreamPlaces {
+        &self.streams
+    }
+
     /// Our name in `Via` (RFC 9110 section 7.6.3): a pseudonym of this process.
     pub fn via(&self) -> &str {
         &self.via
@@ -254,41 +272,40 @@ impl Gate {
 
     //--- Answering ---------------------------------------------------------------------------------------------------
 
-    /// Writes the answer to a blocked request.
-    pub fn write_block(&self, blocked: &Blocked, request: &PageRequest<'_>, out: &mut Vec<u8>) {
+    /// The answer to a blocked request.
+    pub fn block_answer(&self, blocked: &Blocked, request: &PageRequest<'_>) -> Answer {
         let block = &self.settings.block;
+        let mut fields = self.block_fields(blocked, request);
         if matches!(block.status, 302 | 307) && !block.redirect.is_empty() {
-            return self.write_redirect(blocked, request, out);
+            let location = redirect::fill(&block.redirect, &self.notice(blocked, request));
+            fields.push(("Location", location.into()));
+            let content_type = Format::Text.content_type();
+            return Answer { status: block.status, now: blocked.now, content_type, fields, body: Body::Empty };
         }
-        let rendered = self.rendered(blocked, request);
-        let (time, client) = (time_text(blocked.now), request.client.to_canonical().to_string());
-        let fill = Fill { time: &time, client: &client };
-        let mut lines = self.block_lines(blocked, request);
-        lines.extend_from_slice(b"Content-Language: ");
-        lines.extend_from_slice(request.language.tag().as_bytes());
-        lines.extend_from_slice(b"\r\nVary: Accept, Accept-Language\r\nX-Content-Type-Options: nosniff\r\n");
+        fields.push(("Content-Language", request.language.tag().into()));
+        fields.push(("Vary", "Accept, Accept-Language".into()));
+        fields.push(("X-Content-Type-Options", "nosniff".into()));
         if request.format == Format::Html {
             // The page needs nothing from anywhere, and nothing may be put into it.
-            lines.extend_from_slice(b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n");
+            fields.push(("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'".into()));
         }
-        ReplyHead {
+        Answer {
             status: self.page_status(),
             now: blocked.now,
             content_type: request.format.content_type(),
-            content_length: rendered.len(fill),
-            lines: &lines,
-            persistence: request.persistence,
-        }
-        .write(out);
-        if !request.head_only {
-            rendered.write(fill, out);
+            fields,
+            body: Body::Page(
+                self.rendered(blocked, request),
+                time_text(blocked.now),
+                request.client.to_canonical().to_string(),
+            ),
         }
     }
 
-    /// Writes the 503 of a gate without data.
-    pub fn write_not_ready(&self, persistence: Persistence, head_only: bool, out: &mut Vec<u8>) {
+    /// The 503 of a gate without data.
+    pub fn not_ready_answer(&self) -> Answer {
         let why = "the filing gate has no data to judge with yet / 备案数据尚未就绪";
-        Short { status: 503, now: self.now(), why, persistence, head_only }.write(out);
+        Answer::short(503, self.now(), why)
     }
 
     /// The status of pages; a redirect without a place to go to is a page.
@@ -297,38 +314,22 @@ impl Gate {
         if matches!(block.status, 302 | 307) && block.redirect.is_empty() { 451 } else { block.status }
     }
 
-    fn write_redirect(&self, blocked: &Blocked, request: &PageRequest<'_>, out: &mut Vec<u8>) {
-        let notice = self.notice(blocked, request);
-        let mut lines = self.block_lines(blocked, request);
-        lines.extend_from_slice(b"Location: ");
-        redirect::push(&self.settings.block.redirect, &notice, &mut lines);
-        lines.extend_from_slice(b"\r\n");
-        ReplyHead {
-            status: self.settings.block.status,
-            now: blocked.now,
-            content_type: Format::Text.content_type(),
-            content_length: 0,
-            lines: &lines,
-            persistence: request.persistence,
-        }
-        .write(out);
-    }
-
-    /// The lines every answer to a blocked request has.
-    fn block_lines(&self, blocked: &Blocked, request: &PageRequest<'_>) -> Vec<u8> {
-        let mut res = Vec::with_capacity(512);
-        res.extend_from_slice(b"Cache-Control: no-store\r\nX-ICP-Gate: reason=");
-        res.extend_from_slice(blocked.verdict.reason.label().as_bytes());
+    /// The fields every answer to a blocked request has.
+    fn block_fields(&self, blocked: &Blocked, request: &PageRequest<'_>) -> Vec<AnswerField> {
+        let mut res = Vec::with_capacity(8);
+        res.push(("Cache-Control", "no-store".into()));
+        let mut why = format!("reason={}", blocked.verdict.reason.label());
         if let Some(name) = request.host.name().map(|name| name.as_ref()) {
             let domain = blocked.verdict.registrable(name).unwrap_or(name);
-            res.extend_from_slice(format!("; domain={domain}; id={}", blocked.verdict.id(name)).as_bytes());
+            // Writing to a text does not fail.
+            let _ = write!(why, "; domain={domain}; id={}", blocked.verdict.id(name));
         }
-        res.extend_from_slice(b"\r\n");
+        res.push(("X-ICP-Gate", why.into()));
         let provider = &self.settings.provider;
         let blocker = [&provider.url, &provider.contact].into_iter().find(|url| is_web_url(url));
         if let Some(url) = blocker.filter(|_| self.page_status() == 451) {
             // The entity that blocks, "not any other entity mandating it" (RFC 7725 section 4).
-            res.extend_from_slice(format!("Link: <{url}>; rel=\"blocked-by\"\r\n").as_bytes());
+            res.push(("Link", format!("<{url}>; rel=\"blocked-by\"").into()));
         }
         res
     }

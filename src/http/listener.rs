@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::Counters;
+use super::certificates::{CertificateError, Certificates};
 use super::entry;
 use super::flows::udp::Udp;
 use super::flows::{self, FlowGate};
@@ -34,6 +35,9 @@ const BACKLOG: i32 = 1024;
 /// Why the plane could not be set up.
 #[derive(Debug, Error)]
 pub enum BindError {
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The block page cannot be rendered.
     #[error(transparent)]
     Page(#[from] PageError),
@@ -69,6 +73,7 @@ impl Plane {
         counters: Arc<Counters>,
     ) -> Result<Self, BindError> {
         let pages = Pages::load(settings.block.pages.as_deref())?;
+        let certificates = Certificates::load(&settings.certificates)?;
         let reach = if settings.transparent { Reach::Any } else { Reach::Own };
         let mut listeners = Vec::with_capacity(settings.listen.len() + settings.tls_listen.len());
         for addr in settings.listen.iter_mut().chain(&mut settings.tls_listen) {
@@ -85,7 +90,9 @@ impl Plane {
                 flows::sockets::bind(addr).map_err(|source| BindError::Socket { addr, transport: "udp", source })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { gate: Arc::new(Gate::new(settings, view, sink, counters, pages)?), listeners, quic })
+        let gate = Gate::new(settings, view, sink, counters, pages)?;
+        gate.replace_certificates(certificates);
+        Ok(Self { gate: Arc::new(gate), listeners, quic })
     }
 
     /// The plane without its sockets, to replace pages.

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::{BodyError, BodyReader, Framing, LAST_CHUNK, push_piece};
@@ -18,10 +17,11 @@ use super::gate::Gate;
 use super::head::response::Persistence;
 use super::head::{Field, Progress, ResponseHead, ResponseParser, Version, list};
 use super::origin::{OriginConnection, Route};
+use super::stream::{ClientStream, send_all};
 use super::timer::Timer;
 
 /// Interim answers (1xx) to one request; 100 and 103 come once or twice.
-const INTERIM_MAX: usize = 16;
+pub(super) const INTERIM_MAX: usize = 16;
 
 /// Octets of a body for which a client may be waited for as long as for silence (`http.stream-timeout-seconds`): some 100 a
 /// second by default. A body in drops holds a connection to the origin otherwise, for as long as it likes.
@@ -44,6 +44,8 @@ pub struct Plan {
     pub wants_upgrade: bool,
     /// Greatest answer body; none for ordinary requests.
     pub body_max: Option<u64>,
+    /// An offer of HTTP/3 is not passed on.
+    pub hides_http3: bool,
 }
 
 impl Plan {
@@ -87,9 +89,9 @@ pub enum RelayError {
 }
 
 /// The client's side of a relay.
-pub struct ClientSide<'a> {
+pub struct ClientSide<'a, S> {
     /// The connection.
-    pub stream: &'a mut TcpStream,
+    pub stream: &'a mut S,
     /// Octets read and not used; the request's head is gone from it.
     pub input: &'a mut Buffer,
     /// The request's head as it goes to the origin.
@@ -129,7 +131,7 @@ pub struct Outcome {
 /// (RFC 9110 section 9.2.2).
 pub async fn relay(
     gate: &Gate,
-    client: &mut ClientSide<'_>,
+    client: &mut ClientSide<'_, impl ClientStream>,
     origin: &mut Option<OriginConnection>,
     plan: &Plan,
 ) -> Outcome {
@@ -145,7 +147,7 @@ pub async fn relay(
 
 async fn relay_counted(
     gate: &Gate,
-    client: &mut ClientSide<'_>,
+    client: &mut ClientSide<'_, impl ClientStream>,
     origin: &mut Option<OriginConnection>,
     plan: &Plan,
     progressed: &Progressed,
@@ -186,7 +188,7 @@ async fn relay_counted(
 /// A request that is all there: sent in one go, then its answer is awaited.
 async fn whole_request(
     gate: &Gate,
-    client: &mut ClientSide<'_>,
+    client: &mut ClientSide<'_, impl ClientStream>,
     origin: &mut OriginConnection,
     plan: &Plan,
     progressed: &Progressed,
@@ -205,7 +207,7 @@ async fn whole_request(
 /// A request whose body is still coming: sent and answered at the same time.
 async fn streamed_request(
     gate: &Gate,
-    client: &mut ClientSide<'_>,
+    client: &mut ClientSide<'_, impl ClientStream>,
     origin: &mut OriginConnection,
     plan: &Plan,
     body: &mut BodyReader,
@@ -213,7 +215,7 @@ async fn streamed_request(
 ) -> Result<Relayed, RelayError> {
     let OriginConnection { stream, input, parser, .. } = origin;
     let (mut origin_reader, mut origin_writer) = stream.split();
-    let (mut client_reader, mut client_writer) = client.stream.split();
+    let (mut client_reader, mut client_writer) = client.stream.halves();
     let mut upload = Upload {
         gate,
         body,
@@ -302,13 +304,15 @@ impl Upload<'_> {
 
 /// How fast a body comes: octets and the time waited for them, since the last [`UPLOAD_OCTETS_MIN`] were together.
 #[derive(Debug, Default)]
-struct Pace {
+pub(super) struct Pace {
     octets: usize,
-    waited: Duration,
+    /// The time waited for them.
+    pub waited: Duration,
 }
 
 impl Pace {
-    fn came(&mut self, octets: usize, waited: Duration) {
+    /// So much came after a wait.
+    pub fn came(&mut self, octets: usize, waited: Duration) {
         self.octets += octets;
         self.waited += waited;
         if self.octets >= UPLOAD_OCTETS_MIN {
@@ -347,7 +351,7 @@ impl Answer<'_> {
             // RFC 9110 section 15.2: an interim answer is nothing to a client of HTTP/1.0.
             self.out.clear();
             if self.plan.version == Version::Http11 {
-                head.write(self.input.filled(), Framing::None, Persistence::KeepHttp11, self.out);
+                head.write(self.input.filled(), Framing::None, Persistence::KeepHttp11, false, self.out);
             }
             let octets = head.octets;
             self.input.consume(octets);
@@ -394,7 +398,7 @@ impl Answer<'_> {
             {
                 return Err(RelayError::Origin(OriginFailure::Head));
             }
-            head.write(self.input.filled(), Framing::None, Persistence::Upgrade, self.out);
+            head.write(self.input.filled(), Framing::None, Persistence::Upgrade, false, self.out);
             let octets = head.octets;
             self.input.consume(octets);
             self.flush(client).await?;
@@ -413,7 +417,7 @@ impl Answer<'_> {
             Framing::Chunked | Framing::UntilClose => Framing::None,
         };
         let origin_keeps = head.keeps_alive() && framing != Framing::UntilClose;
-        head.write(self.input.filled(), sent_framing, plan.persistence(keeps), self.out);
+        head.write(self.input.filled(), sent_framing, plan.persistence(keeps), plan.hides_http3, self.out);
         let octets = head.octets;
         self.input.consume(octets);
         self.pass_body(framing, is_chunked, origin, client).await?;
@@ -468,7 +472,7 @@ impl Answer<'_> {
         }
         self.progressed.answered.store(true, Ordering::Relaxed);
         let limit = self.gate.settings().stream_timeout;
-        match self.timer.within(limit, client.write_all(self.out)).await {
+        match self.timer.within(limit, send_all(client, self.out)).await {
             Ok(Ok(())) => self.out.clear(),
             Ok(Err(_)) | Err(_) => return Err(RelayError::Client),
         }
@@ -476,7 +480,8 @@ impl Answer<'_> {
     }
 }
 
-fn announced_length(head: &ResponseHead) -> Framing {
+/// The length of the body that there would have been.
+pub(super) fn announced_length(head: &ResponseHead) -> Framing {
     match head.framing {
         Framing::Length(length) => Framing::Length(length),
         Framing::Chunked | Framing::None | Framing::UntilClose => Framing::None,

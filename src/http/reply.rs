@@ -1,11 +1,19 @@
 //! Answers of our own: their heads, and the short ones whole.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use time::OffsetDateTime;
 
 use super::body::push_decimal;
+use super::head::request::write_line;
 use super::head::response::{Persistence, decimal3};
+use super::page::{Fill, Rendered};
+
+/// A field of an answer: its name and its value.
+pub type AnswerField = (&'static str, Cow<'static, str>);
 
 /// The standard phrase of a status we send.
 pub fn phrase(status: u16) -> &'static str {
@@ -18,6 +26,7 @@ pub fn phrase(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         508 => "Loop Detected",
         451 => "Unavailable For Legal Reasons",
@@ -40,8 +49,8 @@ pub struct ReplyHead<'a> {
     pub content_type: &'a str,
     /// Length of the body.
     pub content_length: usize,
-    /// Further field lines, each with its CRLF.
-    pub lines: &'a [u8],
+    /// Further fields.
+    pub fields: &'a [AnswerField],
     /// What becomes of the connection.
     pub persistence: Persistence,
 }
@@ -60,7 +69,9 @@ impl ReplyHead<'_> {
         out.extend_from_slice(b"\r\nContent-Length: ");
         push_decimal(self.content_length as u64, out);
         out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(self.lines);
+        for (name, value) in self.fields {
+            write_line(name.as_bytes(), value.as_bytes(), out);
+        }
         out.extend_from_slice(match self.persistence {
             Persistence::Close | Persistence::Upgrade => b"Connection: close\r\n\r\n",
             Persistence::KeepHttp10 => b"Connection: keep-alive\r\n\r\n",
@@ -90,47 +101,129 @@ fn push_date(now: SystemTime, out: &mut Vec<u8>) {
     out.extend_from_slice(b" GMT");
 }
 
-/// A short answer in plain text: why in one line, for whoever reads it in a terminal or a log.
-#[derive(Clone, Copy, Debug)]
-pub struct Short<'a> {
+//--- Answer ----------------------------------------------------------------------------------------------------------
+
+/// A whole answer of ours, before it takes the form of one version of HTTP.
+#[derive(Clone, Debug)]
+pub struct Answer {
     /// Status.
     pub status: u16,
     /// Time of day, for `Date`.
     pub now: SystemTime,
-    /// Why, in one line.
-    pub why: &'a str,
-    /// What becomes of the connection.
-    pub persistence: Persistence,
-    /// True where only the head is sent: the answer to HEAD.
-    pub head_only: bool,
+    /// Media type of the body.
+    pub content_type: &'static str,
+    /// Further fields.
+    pub fields: Vec<AnswerField>,
+    /// The body.
+    pub body: Body,
 }
 
-impl Short<'_> {
-    /// Writes the answer.
+/// The body of an answer of ours.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// None.
+    Empty,
+    /// A page with what fills its slots: time and client.
+    Page(Arc<Rendered>, String, String),
+    /// A few words.
+    Text(Vec<u8>),
+}
+
+impl Body {
+    /// How many octets.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::Page(page, time, client) => page.len(Fill { time, client }),
+            Self::Text(text) => text.len(),
+        }
+    }
+
+    /// True without any.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes it.
     pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Empty => {}
+            Self::Page(page, time, client) => page.write(Fill { time, client }, out),
+            Self::Text(text) => out.extend_from_slice(text),
+        }
+    }
+}
+
+impl Answer {
+    /// A short answer in plain text: why in one line, for whoever reads it in a terminal or a log.
+    pub fn short(status: u16, now: SystemTime, why: &str) -> Self {
         let mut body = Vec::with_capacity(128);
-        body.extend(decimal3(self.status));
-        for part in [" ", phrase(self.status), "\n", self.why, "\n"] {
+        body.extend(decimal3(status));
+        for part in [" ", phrase(status), "\n", why, "\n"] {
             body.extend_from_slice(part.as_bytes());
         }
-        let lines: &[u8] = match self.status {
+        let mut fields = vec![("Cache-Control", Cow::Borrowed("no-store"))];
+        match status {
             // RFC 9110 section 10.2.1: what the target allows; CONNECT is not among it.
-            405 => b"Cache-Control: no-store\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n",
-            502..=504 => b"Cache-Control: no-store\r\nRetry-After: 5\r\n",
-            _ => b"Cache-Control: no-store\r\n",
-        };
+            405 => fields.push(("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".into())),
+            502..=504 => fields.push(("Retry-After", "5".into())),
+            _ => {}
+        }
+        Self { status, now, content_type: "text/plain; charset=utf-8", fields, body: Body::Text(body) }
+    }
+
+    /// Writes it as HTTP/1, without its body where the request was HEAD.
+    pub fn write(&self, persistence: Persistence, head_only: bool, out: &mut Vec<u8>) {
         ReplyHead {
             status: self.status,
             now: self.now,
-            content_type: "text/plain; charset=utf-8",
-            content_length: body.len(),
-            lines,
-            persistence: self.persistence,
+            content_type: self.content_type,
+            content_length: self.body.len(),
+            fields: &self.fields,
+            persistence,
         }
         .write(out);
-        if !self.head_only {
-            out.extend_from_slice(&body);
+        if !head_only {
+            self.body.write(out);
         }
+    }
+
+    /// Its head for HTTP/2, with the length of the body.
+    pub fn head(&self) -> Response<()> {
+        let mut res = self.bare_head(self.status, self.content_type);
+        res.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        res
+    }
+
+    /// The refusal of a gRPC call: a head alone that says PERMISSION_DENIED (gRPC over HTTP/2, "Trailers-Only").
+    pub fn grpc_refusal(&self) -> Response<()> {
+        let mut res = self.bare_head(200, "application/grpc");
+        let why = self.fields.iter().find(|(name, _)| *name == "X-ICP-Gate").map_or("", |(_, value)| value);
+        let message = format!("blocked by the filing gate: {why}").replace('%', "%25");
+        res.headers_mut().insert("grpc-status", HeaderValue::from_static("7"));
+        if let Ok(message) = HeaderValue::try_from(message) {
+            res.headers_mut().insert("grpc-message", message);
+        }
+        res
+    }
+
+    fn bare_head(&self, status: u16, content_type: &'static str) -> Response<()> {
+        let mut res = Response::new(());
+        *res.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = res.headers_mut();
+        let mut date = Vec::with_capacity(32);
+        push_date(self.now, &mut date);
+        if let Ok(date) = HeaderValue::from_bytes(&date) {
+            headers.insert(header::DATE, date);
+        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        for (name, value) in &self.fields {
+            // Names are ours; a value that cannot be sent is left out, as it would be in HTTP/1 by its own checks.
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(*name), HeaderValue::from_str(value)) {
+                headers.append(name, value);
+            }
+        }
+        res
     }
 }
 

@@ -37,6 +37,15 @@ pub enum QuicBlock {
     Drop,
 }
 
+/// Where a certificate and its key are, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate, and behind it those that lead to a root.
+    pub chain: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
 /// Version of the PROXY protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyVersion {
@@ -91,6 +100,8 @@ pub struct Settings {
     pub fixed_tls: Option<SocketAddr>,
     /// Where QUIC goes with `Origin::Fixed`; `None` refuses it.
     pub fixed_quic: Option<SocketAddr>,
+    /// Certificates by which TLS may end here.
+    pub certificates: Vec<CertificateFiles>,
     /// Accept connections to any address (TPROXY).
     pub transparent: bool,
     /// Where the built-in demo origin listens; `None` means none.
@@ -153,6 +164,7 @@ impl Settings {
             origin: Origin::Fixed(origin),
             fixed_tls: None,
             fixed_quic: None,
+            certificates: Vec::new(),
             transparent: false,
             demo_origin: None,
             block: Block {

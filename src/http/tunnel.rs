@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::buffer::Buffer;
 use super::gate::Gate;
 use super::host::HostName;
 use super::origin::OriginConnection;
+use super::stream::{ClientStream, send_all};
 use crate::drain::{DrainWatch, Phase};
 
 /// How often an open stream is looked at: for silence, and for its verdict.
@@ -36,14 +36,14 @@ pub struct Stream<'a> {
 pub async fn pass(
     gate: &Gate,
     stream: &Stream<'_>,
-    client: &mut TcpStream,
+    client: &mut impl ClientStream,
     input: &mut Buffer,
     origin: &mut OriginConnection,
 ) {
     gate.counters().upgrades.increment();
     // Looks since octets last came from either side.
     let silent = AtomicU32::new(0);
-    let (mut client_reader, mut client_writer) = client.split();
+    let (mut client_reader, mut client_writer) = client.halves();
     let (mut origin_reader, mut origin_writer) = origin.stream.split();
     let there = pump(&mut client_reader, input, &mut origin_writer, &silent);
     let back = pump(&mut origin_reader, &mut origin.input, &mut client_writer, &silent);
@@ -86,7 +86,7 @@ async fn pump(
 ) -> io::Result<()> {
     loop {
         if !input.is_empty() {
-            writer.write_all(input.filled()).await?;
+            send_all(writer, input.filled()).await?;
             input.consume(input.filled().len());
         }
         let count = input.fill(reader).await?;

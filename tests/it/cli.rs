@@ -171,7 +171,7 @@ fn check_groups_findings_by_rule_and_bounds_them() {
     assert_eq!((found.status(), &found.json()["status"]), (1, &"findings".into()));
     assert_eq!(found.json()["errors"], 10);
     let sections = found.json()["sections"].as_array().expect("sections").len();
-    assert_eq!(sections, 5);
+    assert_eq!(sections, 6);
 }
 
 #[test]

@@ -456,3 +456,43 @@ fn missing_and_oversized_files_are_named() {
     let large = config::load_with(Some(&file), &[]).expect_err("too large");
     assert!(large.to_string().contains("larger than"), "{large}");
 }
+
+//--- Certificates ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn certificates_are_tables_of_two_paths() {
+    let loaded = good("version = 1\n[[http.certificate]]\nchain = \"a.pem\"\nkey = \"a.key\"\n");
+    let files = &loaded.config.http.certificates;
+    assert_eq!(files.len(), 1);
+    assert_eq!((files[0].chain.as_path(), files[0].key.as_path()), (Path::new("a.pem"), Path::new("a.key")));
+    let wrong = "version = 1\n[http]\ncertificate = [{ chain = \"\", key = \"k\" }, { chain = \"c\", key = \" \" }]\n";
+    let said = problems(wrong);
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(
+        said[0].contains("http.certificate[0].chain = \"\": expected the path of a PEM file of certificates"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].contains("http.certificate[1].key = \" \": expected the path of a PEM file of the private key"),
+        "{said:?}"
+    );
+    let twice = "version = 1\n[http]\ncertificate = [{ chain = \"c\", key = \"k\" }, { chain = \"c\", key = \"k\" }]\n";
+    assert!(problems(twice)[0].contains("is there twice"));
+    let missing = "version = 1\n[[http.certificate]]\nchain = \"c\"\n";
+    assert!(problems(missing)[0].contains("key is missing"));
+}
+
+#[test]
+fn certificates_need_an_origin_that_is_told() {
+    let certificate = "[[http.certificate]]\nchain = \"c\"\nkey = \"k\"\n";
+    for origin in ["origin = \"original-dst\"\n", "origin = \"resolve\"\nresolvers = [\"127.0.0.1:53\"]\n"] {
+        let said = problems(&format!("version = 1\n[http]\n{origin}{certificate}"));
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("http.certificate[0].chain = \"c\": works with origin = \"fixed\" only"), "{said:?}");
+    }
+    let listen = "version = 1\n[http]\ntls-listen = [\"127.0.0.1:8443\"]\nfixed-tls = \"192.0.2.9:443\"\n";
+    good(listen);
+    let said = problems(&format!("{listen}{certificate}"));
+    assert!(said[0].contains("http.fixed = \"\": filed requests need an origin"), "{said:?}");
+    good(&format!("{listen}fixed = \"192.0.2.9:80\"\n{certificate}"));
+}

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::harness::shared;
 
-const HOP: Hop<'static> = Hop { client: "192.0.2.1", via: "gate", is_listed: false };
+const HOP: Hop<'static> = Hop { client: "192.0.2.1", via: "gate", is_listed: false, is_secure: false };
 const LIMITS: HeadLimits = HeadLimits { octets_max: 64 << 10, lines_max: 128 };
 
 /// What a stream of octets comes to, one event a request.

@@ -10,6 +10,7 @@ mod dns_bypass;
 mod dns_companions;
 mod dns_properties;
 mod dns_upstream;
+mod h2_gate;
 mod harness;
 mod hello;
 mod http_bypass;

@@ -4,10 +4,12 @@ use std::fs;
 
 use hickory_proto::op::ResponseCode;
 use icpgate::app::StartError;
+use icpgate::http::settings::CertificateFiles;
 use icpgate::ops::JournalWhat;
 use serde_json::Value;
 
 use super::harness::app::{App, FILINGS, ZONE};
+use super::harness::h2::TlsClient;
 
 const UNFILED: &str = "www.unfiled.example";
 
@@ -173,7 +175,7 @@ async fn reload_publishes_and_says_so() {
     assert_eq!(outcome.status, 200);
     let done = outcome.json()["done"].clone();
     let text = done.to_string();
-    for part in ["registry:", "ranges:", "zones:", "pages:"] {
+    for part in ["registry:", "ranges:", "zones:", "pages:", "certificates:"] {
         assert!(text.contains(part), "{text}");
     }
     assert_eq!(app.ask(UNFILED, "A").await.addresses(), ["203.0.113.11"]);
@@ -250,6 +252,52 @@ async fn page_templates_are_reloaded_and_a_bad_one_refused() {
     assert!(page.status == 451 && page.body.contains("edited by an operator"), "the last good page stays");
     app.write("pages/page.html", &good);
     app.until_ready().await;
+}
+
+#[tokio::test]
+async fn certificates_are_reloaded_and_a_bad_one_refused() {
+    let app = App::with(|config, dir| {
+        let certificates = dir.path().join("certificates");
+        copy_files(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/certificates"), &certificates);
+        let [chain, key] = ["here.pem", "here.key"].map(|name| certificates.join(name));
+        config.http.certificates = vec![CertificateFiles { chain, key }];
+    })
+    .await;
+    let published = async |app: &App| {
+        let text = app.get("/metrics").await.body;
+        let start = "icpgate_part_reloads_total{part=\"certificates\",outcome=\"published\"} ";
+        text.lines().find_map(|line| line.strip_prefix(start)?.parse::<u64>().ok()).expect("a count")
+    };
+    assert_eq!(published(&app).await, 0);
+    // Not covered: its hello is judged, and refused by an alert.
+    let other = TlsClient::trusting(app.http(), "other");
+    assert!(other.connect("other.cn", &["h2"]).await.is_err());
+    let [chain, key] =
+        ["other.pem", "other.key"].map(|name| fs::read_to_string(app.path("certificates").join(name)).expect("a file"));
+    // The chain comes before its key: until then the two do not fit, and the old pair stays.
+    app.write("certificates/here.pem", &chain);
+    app.until("the refusal", async |app| {
+        let readiness = app.get("/readyz").await;
+        readiness.causes("warnings").contains(&"certificates_refused".to_owned()).then_some(())
+    })
+    .await;
+    app.write("certificates/here.key", &key);
+    app.until_ready().await;
+    app.until("the new pair", async |app| (published(app).await == 1).then_some(())).await;
+    assert_eq!(other.h2("other.cn").await.get("other.cn", "/").await.status, 451, "now there is a page for it");
+    assert!(TlsClient::new(app.http()).connect("here.cn", &["h2"]).await.is_err(), "and none for the other");
+}
+
+#[tokio::test]
+async fn a_gate_with_a_broken_certificate_does_not_start() {
+    let broken = App::try_with(|config, dir| {
+        let file = dir.path().join("empty.pem");
+        fs::write(&file, "").expect("writes");
+        config.http.certificates = vec![CertificateFiles { chain: file.clone(), key: file }];
+    });
+    let error = broken.await.err().expect("it does not start");
+    assert!(error.to_string().contains("holds no certificate; expected PEM"), "{error}");
+    assert_eq!(error.exit_status(), 2);
 }
 
 fn copy_files(from: impl AsRef<std::path::Path>, to: &std::path::Path) {

@@ -1,15 +1,17 @@
 //! `[http]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Checker, path, size};
+use super::{Checker, others_can_read, path, size};
 use crate::config::spec::Spec;
 use crate::config::spec::http::{
-    BlockedTunnelsWord, HttpBlockSpec, HttpSpec, OriginWord, ProxyVersionWord, QuicBlockWord, TlsBlockWord,
+    BlockedTunnelsWord, CertificateSpec, HttpBlockSpec, HttpSpec, OriginWord, ProxyVersionWord, QuicBlockWord,
+    TlsBlockWord,
 };
 use crate::http::Settings;
-use crate::http::settings::{Block, Origin, ProviderText, ProxyVersion, QuicBlock, TlsBlock};
+use crate::http::settings::{Block, CertificateFiles, Origin, ProviderText, ProxyVersion, QuicBlock, TlsBlock};
 
 /// What may stand in braces in `http.block.redirect`.
 const PLACEHOLDERS: [&str; 4] = ["name", "domain", "reason", "id"];
@@ -45,6 +47,7 @@ impl Checker<'_> {
             origin: self.origin(text, &own.tcp),
             fixed_tls,
             fixed_quic: self.fixed_peer("http.fixed-quic", quic_text, &own.udp),
+            certificates: self.certificates(&text.certificate),
             transparent: text.transparent,
             block: self.http_block(&text.block),
             proxy_protocol_from: self.prefixes("http.proxy-protocol.from", &text.proxy_protocol.from),
@@ -79,6 +82,32 @@ impl Checker<'_> {
         }
     }
 
+    /// The files of certificates; what is in them is read when the plane is set up, and again when they change.
+    fn certificates(&mut self, texts: &[CertificateSpec]) -> Vec<CertificateFiles> {
+        let mut res = Vec::with_capacity(texts.len());
+        for (i, text) in texts.iter().enumerate() {
+            let chain_key = format!("http.certificate[{i}].chain");
+            let key_key = format!("http.certificate[{i}].key");
+            for (key, path, what) in [
+                (&chain_key, &text.chain, "the path of a PEM file of certificates"),
+                (&key_key, &text.key, "the path of a PEM file of the private key"),
+            ] {
+                if path.trim().is_empty() {
+                    self.refuse(key, path, format!("expected {what}"));
+                }
+            }
+            if others_can_read(Path::new(&text.key)) {
+                self.warn(&key_key, "every user of this machine can read the key; expected mode 0600 or 0640");
+            }
+            let files = CertificateFiles { chain: PathBuf::from(&text.chain), key: PathBuf::from(&text.key) };
+            if res.contains(&files) {
+                self.refuse(&chain_key, &text.chain, "is there twice");
+            }
+            res.push(files);
+        }
+        res
+    }
+
     /// How origins are found; without listeners nobody is passed on and none is needed.
     fn origin(&mut self, text: &HttpSpec, own: &[SocketAddr]) -> Origin {
         if text.origin != OriginWord::Fixed {
@@ -94,6 +123,11 @@ impl Checker<'_> {
         }
         if let Some(addr) = text.quic_listen.first().filter(|_| text.origin != OriginWord::Fixed) {
             self.refuse("http.quic-listen", addr, "works with origin = \"fixed\" only, for now; expected []");
+        }
+        if let Some(files) = text.certificate.first().filter(|_| text.origin != OriginWord::Fixed) {
+            // Other origins are found at the port the client meant, which is one of TLS; what is inside goes on as plain HTTP.
+            let message = "works with origin = \"fixed\" only: the requests inside go on as plain HTTP; expected none";
+            self.refuse("http.certificate[0].chain", &files.chain, message);
         }
         if text.origin != OriginWord::Resolve && !text.resolvers.is_empty() {
             self.refuse("http.resolvers", &text.resolvers[0], "is used with origin = \"resolve\" only; expected []");
@@ -117,7 +151,8 @@ impl Checker<'_> {
     /// The address of the origin of plain HTTP.
     fn fixed(&mut self, text: &HttpSpec, own: &[SocketAddr]) -> SocketAddr {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        if text.fixed.is_empty() && !text.listen.is_empty() {
+        let ends_tls = !text.certificate.is_empty() && !text.tls_listen.is_empty();
+        if text.fixed.is_empty() && (!text.listen.is_empty() || ends_tls) {
             self.refuse("http.fixed", "", "filed requests need an origin; expected its address and port");
         }
         if text.fixed_tls.is_empty() && !text.tls_listen.is_empty() {

@@ -27,6 +27,8 @@ pub struct HttpSpec {
     pub fixed_quic: String,
     /// Name servers that tell where a name leads, with origin = "resolve".
     pub resolvers: Vec<String>,
+    /// Certificates of names whose TLS ends here, so that they can be shown the page.
+    pub certificate: Vec<CertificateSpec>,
     /// Accept connections to any address (TPROXY); needs CAP_NET_ADMIN.
     pub transparent: bool,
     /// Address and port of a built-in origin for trying things out; "" for none.
@@ -98,6 +100,7 @@ impl Default for HttpSpec {
             fixed_tls: String::new(),
             fixed_quic: String::new(),
             resolvers: Vec::new(),
+            certificate: Vec::new(),
             transparent: settings.transparent,
             demo_origin: String::new(),
             block: HttpBlockSpec::default(),
@@ -121,6 +124,16 @@ impl Default for HttpSpec {
             quic_idle_seconds: settings.quic_idle.as_secs(),
         }
     }
+}
+
+/// One `[[http.certificate]]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CertificateSpec {
+    /// PEM file of the certificate and those that lead from it to a root; it is used for the DNS names in it.
+    pub chain: String,
+    /// PEM file of its private key.
+    pub key: String,
 }
 
 /// `http.origin`.

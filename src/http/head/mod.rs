@@ -62,14 +62,17 @@ pub enum HeadError {
     /// A line that begins with white space (obs-fold, RFC 9112 section 5.2).
     #[error("folded line")]
     Fold,
-    /// The preface of HTTP/2 (D-H16).
-    #[error("HTTP/2 is not offered on this listener")]
+    /// The preface of HTTP/2 where it is no beginning (D-H16).
+    #[error("HTTP/2 begins a connection or is not spoken on it")]
     Http2,
     /// The request came through this gate before (RFC 9110 section 7.6.3).
     #[error("the request came through this gate before")]
     Loop,
-    /// HTTP/1.1 without `Host` (D-H4).
-    #[error("HTTP/1.1 without Host")]
+    /// A request for a host that the TLS connection was not opened for, and no certificate here covers (D-T17).
+    #[error("no certificate of this gate covers the host")]
+    Misdirected,
+    /// HTTP/1.1 without `Host`, or HTTP/2 without `:authority` and `host` (D-H4, D-H17).
+    #[error("request without a host")]
     MissingHost,
     /// The first line is no request line or status line; HTTP/0.9 included.
     #[error("first line is not a request line")]
@@ -96,7 +99,7 @@ pub enum HeadError {
 
 impl HeadError {
     /// Every kind with its metric label, in order.
-    pub const ALL: [(Self, &'static str); 23] = [
+    pub const ALL: [(Self, &'static str); 24] = [
         (Self::AuthorityMismatch, "authority_mismatch"),
         (Self::BadConnection, "bad_connection"),
         (Self::BadContentLength, "bad_content_length"),
@@ -112,6 +115,7 @@ impl HeadError {
         (Self::Fold, "fold"),
         (Self::Http2, "http2"),
         (Self::Loop, "loop"),
+        (Self::Misdirected, "misdirected"),
         (Self::MissingHost, "missing_host"),
         (Self::StartLine, "start_line"),
         (Self::StartOctet, "start_octet"),
@@ -127,6 +131,7 @@ impl HeadError {
         match self {
             Self::Connect => 405,
             Self::Loop => 508,
+            Self::Misdirected => 421,
             Self::Http2 | Self::Version => 505,
             Self::TooLarge | Self::TooManyLines => 431,
             _ => 400,
@@ -189,6 +194,8 @@ pub enum Field {
     Accept,
     /// Languages the client takes.
     AcceptLanguage,
+    /// Other ways to the origin (RFC 7838).
+    AltSvc,
     /// Options of this connection.
     Connection,
     /// Body length.
@@ -215,11 +222,13 @@ pub enum Field {
     Via,
     /// Addresses of clients before us.
     XForwardedFor,
+    /// How the client came, so a proxy before us says: `http` or `https`.
+    XForwardedProto,
 }
 
 impl Field {
     /// Tells a field by its name. Cost: one compare for most names.
-    fn of(name: &[u8]) -> Self {
+    pub(super) fn of(name: &[u8]) -> Self {
         let (known, field) = match name.len() {
             4 => (&b"host"[..], Self::Host),
             3 => (&b"via"[..], Self::Via),
@@ -228,6 +237,7 @@ impl Field {
             6 if name[0] | 0x20 == b'a' => (&b"accept"[..], Self::Accept),
             6 => (&b"expect"[..], Self::Expect),
             7 if name[0] | 0x20 == b'u' => (&b"upgrade"[..], Self::Upgrade),
+            7 if name[0] | 0x20 == b'a' => (&b"alt-svc"[..], Self::AltSvc),
             7 => (&b"trailer"[..], Self::HopByHop),
             10 if name[0] | 0x20 == b'c' => (&b"connection"[..], Self::Connection),
             10 => (&b"keep-alive"[..], Self::HopByHop),
@@ -238,10 +248,26 @@ impl Field {
             15 if name[0] | 0x20 == b'a' => (&b"accept-language"[..], Self::AcceptLanguage),
             15 => (&b"x-forwarded-for"[..], Self::XForwardedFor),
             16 => (&b"proxy-connection"[..], Self::HopByHop),
+            17 if name[0] | 0x20 == b'x' => (&b"x-forwarded-proto"[..], Self::XForwardedProto),
             17 => (&b"transfer-encoding"[..], Self::TransferEncoding),
             _ => return Self::rare(name),
         };
         if name.eq_ignore_ascii_case(known) { field } else { Self::rare(name) }
+    }
+
+    /// True for a field of a request that goes on to the origin as it came; framing, `Host` and what this hop speaks for
+    /// itself are written anew.
+    pub(super) fn goes_on(self, hop: &Hop<'_>) -> bool {
+        match self {
+            Self::Accept | Self::AcceptLanguage | Self::AltSvc | Self::ContentType | Self::Expect => true,
+            Self::Other | Self::Via => true,
+            // Only a proxy we know may say which host it was asked for.
+            Self::ForwardedHost => hop.is_listed,
+            // Who ends TLS knows how the client came.
+            Self::XForwardedProto => !hop.is_secure,
+            Self::Connection | Self::ContentLength | Self::HopByHop | Self::Host => false,
+            Self::TransferEncoding | Self::Twin | Self::Upgrade | Self::XForwardedFor => false,
+        }
     }
 
     /// Tells fields that must not pass as they are among those nobody here reads. Cost: one look at the first octet and a
@@ -249,8 +275,15 @@ impl Field {
     fn rare(name: &[u8]) -> Self {
         const FORWARDED_HOST: [&[u8]; 6] =
             [b"forwarded", b"x-forwarded-host", b"x-host", b"x-original-host", b"x-original-url", b"x-rewrite-url"];
-        const TWINS: [&[u8]; 6] =
-            [b"connection", b"content-length", b"host", b"transfer-encoding", b"upgrade", b"x-forwarded-for"];
+        const TWINS: [&[u8]; 7] = [
+            b"connection",
+            b"content-length",
+            b"host",
+            b"transfer-encoding",
+            b"upgrade",
+            b"x-forwarded-for",
+            b"x-forwarded-proto",
+        ];
         let is = |known: &&[u8]| {
             known.len() == name.len()
                 && known.iter().zip(name).all(|(a, b)| *a == b.to_ascii_lowercase() || (*a == b'-' && *b == b'_'))
@@ -416,7 +449,7 @@ fn is_text(octet: u8) -> bool {
 }
 
 /// Reads a `Content-Length` value: digits only, no sign, no list (RFC 9110 section 8.6).
-fn content_length(value: &[u8]) -> Result<u64, HeadError> {
+pub(super) fn content_length(value: &[u8]) -> Result<u64, HeadError> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(HeadError::BadContentLength);
     }

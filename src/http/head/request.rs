@@ -26,7 +26,8 @@ pub enum Method {
 }
 
 impl Method {
-    fn of(name: &[u8]) -> Self {
+    /// Tells a method by its name, which is case-sensitive.
+    pub fn of(name: &[u8]) -> Self {
         match name {
             b"GET" => Self::Get,
             b"HEAD" => Self::Head,
@@ -83,6 +84,30 @@ pub struct Hop<'a> {
     pub via: &'a str,
     /// True for a peer that may say which host it was asked for.
     pub is_listed: bool,
+    /// True where TLS ends here.
+    pub is_secure: bool,
+}
+
+impl Hop<'_> {
+    /// Writes the fields by which this hop speaks for itself, and the end of the head.
+    ///
+    /// `received` is the version the request came by.
+    pub fn write<'v>(&self, forwarded_for: impl Iterator<Item = &'v [u8]>, received: &str, out: &mut Vec<u8>) {
+        if self.is_secure {
+            out.extend_from_slice(b"X-Forwarded-Proto: https\r\n");
+        }
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        for value in forwarded_for.filter(|value| !value.is_empty()) {
+            out.extend_from_slice(value);
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(self.client.as_bytes());
+        // "An HTTP-to-HTTP gateway MUST send an appropriate Via header field in each inbound request" (RFC 9110 section
+        // 7.6.3).
+        for part in ["\r\nVia: ", received, " ", self.via, "\r\n\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
 }
 
 /// A request head; spans are into the octets it was parsed from.
@@ -164,14 +189,9 @@ impl RequestHead {
         out.extend_from_slice(host);
         out.extend_from_slice(b"\r\n");
         for line in &self.lines {
-            let passes = match line.field {
-                Field::Accept | Field::AcceptLanguage | Field::ContentType | Field::Other | Field::Via => true,
-                // Only a proxy we know may say which host it was asked for.
-                Field::ForwardedHost => hop.is_listed,
-                // RFC 9110 section 10.1.1: an expectation in HTTP/1.0 is ignored.
-                Field::Expect => self.version == Version::Http11,
-                _ => false,
-            };
+            // RFC 9110 section 10.1.1: an expectation in HTTP/1.0 is ignored.
+            let is_ignored = line.field == Field::Expect && self.version == Version::Http10;
+            let passes = line.field.goes_on(hop) && !is_ignored;
             if passes {
                 write_line(line.name.of(octets), line.value.of(octets), out);
             }
@@ -183,16 +203,11 @@ impl RequestHead {
             out.extend_from_slice(protocol);
             has_upgrade = true;
         }
-        out.extend_from_slice(if has_upgrade { b"\r\nX-Forwarded-For: " } else { b"X-Forwarded-For: " });
-        for value in self.values(octets, Field::XForwardedFor).filter(|value| !value.is_empty()) {
-            out.extend_from_slice(value);
-            out.extend_from_slice(b", ");
+        if has_upgrade {
+            out.extend_from_slice(b"\r\n");
         }
-        out.extend_from_slice(hop.client.as_bytes());
-        // "An HTTP-to-HTTP gateway MUST send an appropriate Via header field in each inbound request" (RFC 9110 section 7.6.3).
-        out.extend_from_slice(if self.version == Version::Http11 { b"\r\nVia: 1.1 " } else { b"\r\nVia: 1.0 " });
-        out.extend_from_slice(hop.via.as_bytes());
-        out.extend_from_slice(b"\r\n\r\n");
+        let received = if self.version == Version::Http11 { "1.1" } else { "1.0" };
+        hop.write(self.values(octets, Field::XForwardedFor), received, out);
     }
 
     //--- Parsing -----------------------------------------------------------------------------------------------------
@@ -316,7 +331,7 @@ pub fn may_upgrade_to(protocol: &[u8]) -> bool {
 }
 
 /// Writes one field line.
-pub(super) fn write_line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+pub(in crate::http) fn write_line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);

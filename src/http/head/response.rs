@@ -1,7 +1,7 @@
 //! Response heads of the origin: parsing, and writing the head that goes to the client.
 
 use super::request::{Progress, Version, version, write_line};
-use super::{ConnectionOptions, Field, HeadError, HeadLimits, Line, Scanner, Span, content_length, is_text};
+use super::{ConnectionOptions, Field, HeadError, HeadLimits, Line, Scanner, Span, content_length, is_text, list};
 use crate::http::body::Framing;
 
 /// A response head; spans are into the octets it was parsed from.
@@ -62,7 +62,14 @@ impl ResponseHead {
     /// Writes the head for the client: our own status line, framing and `Connection`, and every end-to-end field.
     ///
     /// `framing` is that of the body as it will be sent; for a response without a body, what its head announced.
-    pub fn write(&self, octets: &[u8], framing: Framing, persistence: Persistence, out: &mut Vec<u8>) {
+    pub fn write(
+        &self,
+        octets: &[u8],
+        framing: Framing,
+        persistence: Persistence,
+        hides_http3: bool,
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend(decimal3(self.status));
         out.push(b' ');
@@ -70,12 +77,7 @@ impl ResponseHead {
         out.extend_from_slice(b"\r\n");
         let with_upgrade = persistence == Persistence::Upgrade;
         for line in &self.lines {
-            let passes = match line.field {
-                Field::Connection | Field::ContentLength | Field::HopByHop | Field::TransferEncoding => false,
-                Field::Upgrade => with_upgrade,
-                _ => true,
-            };
-            if passes {
+            if passes(line, octets, hides_http3) || (with_upgrade && line.field == Field::Upgrade) {
                 write_line(line.name.of(octets), line.value.of(octets), out);
             }
         }
@@ -86,6 +88,12 @@ impl ResponseHead {
             Persistence::KeepHttp11 => b"\r\n",
             Persistence::Upgrade => b"Connection: upgrade\r\n\r\n",
         });
+    }
+
+    /// The end-to-end fields, names and values; without the length of the body.
+    pub fn end_to_end<'a>(&'a self, octets: &'a [u8], hides_http3: bool) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let lines = self.lines.iter().filter(move |line| passes(line, octets, hides_http3));
+        lines.map(move |line| (line.name.of(octets), line.value.of(octets)))
     }
 
     fn clear(&mut self) {
@@ -138,6 +146,20 @@ impl ResponseHead {
         self.connection = ConnectionOptions::read(octets, &mut self.lines)?;
         Ok(())
     }
+}
+
+/// True for a field that goes on to the client.
+fn passes(line: &Line, octets: &[u8], hides_http3: bool) -> bool {
+    match line.field {
+        Field::Connection | Field::ContentLength | Field::HopByHop | Field::TransferEncoding | Field::Upgrade => false,
+        Field::AltSvc => !hides_http3 || !offers_http3(line.value.of(octets)),
+        _ => true,
+    }
+}
+
+/// True for an `Alt-Svc` that names HTTP/3, a draft of it included (RFC 7838 section 3).
+fn offers_http3(value: &[u8]) -> bool {
+    list(value).any(|member| member.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h3")))
 }
 
 /// The three digits of a status.

@@ -1,4 +1,4 @@
-//! What is counted of TLS that is passed on. Sums close: each connection is one of `tls_connections_total`.
+//! What is counted of TLS. Sums close: each connection is one of `tls_connections_total`.
 
 use crate::count::{Counter, Gauge, Labels, Observe, Sample, Sizes};
 use crate::http::counters::OriginFailure;
@@ -21,10 +21,12 @@ pub enum Outcome {
     Refused,
     /// Its hello took too long (D-T20).
     Slow,
+    /// A certificate is for its name: TLS ends here, and its requests are judged.
+    Terminated,
 }
 
 impl Outcome {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::Blocked, "blocked"),
         (Self::Cut, "cut"),
         (Self::NotReady, "not_ready"),
@@ -32,6 +34,7 @@ impl Outcome {
         (Self::Passed, "passed"),
         (Self::Refused, "refused"),
         (Self::Slow, "slow"),
+        (Self::Terminated, "terminated"),
     ];
 }
 

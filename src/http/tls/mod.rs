@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! octets ─ hello ─▶ name ─▶ gate (judge) ─▶ origin ─ answer ─▶ both ways, unread
-//!                              │                        └ HelloRetryRequest: the second hello must name the same
-//!                              └▶ alert │ reset │ silence
+//!                    │         │                        └ HelloRetryRequest: the second hello must name the same
+//!                    │         └▶ alert │ reset │ silence
+//!                    └ a certificate is for it ─▶ terminate
 //! ```
 //!
 //! No octet goes to the origin before the verdict, and none after the hello before the origin has answered it: a second
@@ -20,6 +21,7 @@ mod pipes;
 mod tunnel;
 mod ways;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,6 +39,7 @@ use super::hello::{Alert, Foreign, Hello, HelloError, Reader, Reading};
 use super::host::HostName;
 use super::origin::{self, Carries, Connected, Route};
 use super::settings::{Settings, TlsBlock};
+use super::terminate;
 use crate::model::Via;
 use counters::{Outcome, Retry};
 
@@ -57,17 +60,24 @@ pub fn stream_octets_max(settings: &Settings) -> usize {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(gate: &Gate, arrival: Arrival) {
+pub(super) async fn serve(gate: &Arc<Gate>, arrival: Arrival) {
     let reader = Reader::new(gate.settings().hello_octets_max);
     let mut connection = Connection { gate, arrival, reader };
-    let outcome = match connection.read_hello().await {
-        Ok(asked) => return connection.judge(&asked).await,
+    match connection.read_hello().await {
+        Ok(named) => match gate.certificates().server_for(&named.host) {
+            // Judged by the requests inside, so that who asks for a blocked name is shown why.
+            Some(server) => {
+                gate.counters().tls.connection(Outcome::Terminated);
+                // A large state of its own, of which connections that are passed on should not have to carry any.
+                Box::pin(terminate::serve(gate, server, connection.arrival)).await;
+            }
+            None => connection.judge(&named).await,
+        },
         Err(stop) => {
             gate.counters().tls.connection(stop.outcome());
-            stop
+            connection.refuse_unread(stop).await;
         }
-    };
-    connection.refuse_unread(outcome).await;
+    }
 }
 
 /// What a hello asks for.
@@ -81,7 +91,7 @@ impl Named {
     /// The name in the open; without one the address reached stands for it.
     fn of(hello: &Hello<'_>, arrival: &Arrival) -> Self {
         match &hello.server_name {
-            None => Self { host: HostName::Address(arrival.ends.reached.ip().to_canonical()), shown: None },
+            None => Self { host: HostName::Address(arrival.party.reached()), shown: None },
             Some(name) => {
                 Self { shown: (name.host == HostName::Invalid).then(|| name.text.into()), host: name.host.clone() }
             }
@@ -236,8 +246,7 @@ impl Connection<'_> {
 
     /// Acts on the verdict.
     async fn judge(&mut self, named: &Named) {
-        let ends = &self.arrival.ends;
-        let (client, reached) = (ends.client.ip(), ends.reached.ip().to_canonical());
+        let (client, reached) = (self.arrival.party.client(), self.arrival.party.reached());
         let shown = named.shown.as_deref().unwrap_or_default();
         let asked = Asked { host: &named.host, shown, client, reached, plain_path: None };
         match self.gate.decide_via(Via::Tls, &asked) {
@@ -256,7 +265,7 @@ impl Connection<'_> {
 
     /// Sends the hello to the origin and passes on what follows.
     async fn pass(&mut self, named: &Named) {
-        let route = Route { host: &named.host, ends: &self.arrival.ends, carries: Carries::Tls };
+        let route = Route { host: &named.host, ends: &self.arrival.party.ends, carries: Carries::Tls };
         let mut origin = match origin::connect(self.gate, &route, &mut self.arrival.timer).await {
             Ok(origin) => origin,
             Err(failure) => return self.origin_failed(failure).await,

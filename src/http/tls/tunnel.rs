@@ -24,12 +24,12 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 pub async fn pass(gate: &Gate, host: &HostName, arrival: &mut Arrival, origin: &mut TcpStream, waiting: Vec<u8>) {
     let _open = gate.counters().tls.tunnels.enter();
     let moved = AtomicBool::new(false);
-    let Arrival { stream, timer, draining, ends, .. } = arrival;
+    let Arrival { stream, timer, draining, party, .. } = arrival;
     let mut ways = Ways::new(stream, origin, waiting, gate.pipes(), &moved);
     let both = poll_fn(|context| ways.poll(context));
     tokio::pin!(both);
     let mut changes = gate.changes().follow();
-    let mut watch = Watch { gate, host, reached: ends.reached.ip().to_canonical(), blocked: None, drained: None };
+    let mut watch = Watch { gate, host, reached: party.reached(), blocked: None, drained: None };
     // What changed while the connection was set up.
     watch.judge();
     let look = gate.settings().stream_timeout / LOOKS;

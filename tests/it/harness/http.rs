@@ -361,6 +361,11 @@ impl Origin {
         self.seen().iter().map(|seen| seen.host().to_owned()).collect()
     }
 
+    /// Heads it saw, as text.
+    pub fn heads(&self) -> String {
+        self.seen().into_iter().map(|seen| seen.head).collect()
+    }
+
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }

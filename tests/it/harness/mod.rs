@@ -5,6 +5,7 @@ pub mod binary;
 pub mod dns;
 pub mod fixture;
 pub mod golden;
+pub mod h2;
 pub mod http;
 pub mod program;
 pub mod quic;

@@ -8,7 +8,7 @@ use icpgate::policy::{IpSite, Mode, Rules};
 
 use super::{all_refused, refused};
 use crate::harness::fixture::{self, filed};
-use crate::harness::http::{HttpGate, Reply, get};
+use crate::harness::http::{Client, HttpGate, Reply, get};
 
 #[tokio::test]
 async fn d_h14_expectations_pass_through_and_blocks_come_at_once() {
@@ -71,14 +71,6 @@ async fn d_h15_upgrade_to_h2c_is_stripped() {
     let both = "GET /switch HTTP/1.1\r\nHost: here.cn\r\nConnection: upgrade\r\nUpgrade: websocket, h2c\r\n\r\n";
     assert_eq!(gate.ask(both).await.status, 502);
     assert_eq!(gate.origin.seen().last().expect("a request").all("upgrade"), ["websocket"]);
-}
-
-#[tokio::test]
-async fn d_h16_http2_by_prior_knowledge_is_refused() {
-    let gate = HttpGate::start().await;
-    assert_eq!(refused(&gate, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await, 505);
-    assert_eq!(gate.counters.head_errors(HeadError::Http2), 1);
-    assert_eq!(gate.origin.connections(), 0);
 }
 
 #[tokio::test]
@@ -242,6 +234,27 @@ async fn d_h26_other_protocols_are_closed() {
     assert_eq!(refused(&gate, &[0; 32]).await, 400);
     assert_eq!(refused(&gate, b"OPTIONS rtsp://nofile.cn/ RTSP/1.0\r\nCSeq: 1\r\n\r\n").await, 400);
     assert_eq!(gate.origin.connections(), 1, "that of the request");
+}
+
+#[tokio::test]
+async fn d_h28_every_port_that_is_given_judges_alike() {
+    let gate = HttpGate::with(fixture::view(Rules::default()), |settings| {
+        settings.listen = vec!["127.0.0.1:0".parse().expect("an address"); 3];
+        settings.tls_listen = vec!["127.0.0.1:0".parse().expect("an address"); 2];
+    })
+    .await;
+    let settings = gate.gate.settings();
+    let ports: Vec<_> = settings.listen.iter().chain(&settings.tls_listen).collect();
+    assert_eq!(ports.len(), 5);
+    for addr in ports {
+        let mut client = Client::connect(*addr).await;
+        // A port that the client names changes nothing either.
+        for (host, status) in [("here.cn", 200), ("nofile.cn", 451), ("nofile.cn:8088", 451), ("here.cn:8088", 200)] {
+            client.send(get(host, "/").as_bytes()).await;
+            assert_eq!(client.response().await.status, status, "{host} at {addr}");
+        }
+    }
+    assert!(gate.origin.hosts().iter().all(|host| host.starts_with("here.cn")));
 }
 
 #[tokio::test]

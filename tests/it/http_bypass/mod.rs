@@ -1,7 +1,7 @@
 //! Every HTTP/1 bypass of the catalogue (D-H1 to D-H31), from a client's socket to what a scripted origin saw.
 //!
-//! U is an unfiled name (`nofile.cn`), F a filed one that is accessed here (`here.cn`). D-H17 to D-H19 concern HTTP/2,
-//! which these listeners do not offer (D-H16), D-H28 the choice of ports; D-H27 stands with TLS.
+//! U is an unfiled name (`nofile.cn`), F a filed one that is accessed here (`here.cn`). D-H16 to D-H20 on HTTP/2
+//! stand in `h2_gate`, D-H27 in `tls_gate`.
 
 mod flow;
 mod heads;

@@ -3,6 +3,7 @@
 
 mod browser;
 mod clients;
+mod h2;
 mod quic;
 mod redirect;
 mod tls;

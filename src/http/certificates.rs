@@ -1,0 +1,164 @@
+//! The certificates by which TLS ends here: read from PEM, chosen by the name a client asks for.
+//!
+//! A certificate stands for the names in it, `*.` for one label more (RFC 6125 section 6.4.3). All are read or none: an
+//! operator who breaks a file keeps what was served before.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, crypto};
+use thiserror::Error;
+
+use super::host::{self, HostName};
+use super::settings::CertificateFiles;
+use crate::model::DomainName;
+
+/// Octets of a file of certificates or of a key; a chain has a few thousand.
+const FILE_OCTETS_MAX: u64 = 1 << 20;
+/// What may be spoken inside, the preferred one first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Why a certificate cannot be used. The operator is at fault.
+#[derive(Debug, Error)]
+pub enum CertificateError {
+    /// The chain's first certificate cannot be read as one.
+    #[error("certificate {}: {what}", .file.display())]
+    Certificate {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The key is none, or another certificate's.
+    #[error("key {}: {what}", .file.display())]
+    Key {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The library does not work as built.
+    #[error("tls: {0}")]
+    Tls(rustls::Error),
+}
+
+/// Certificates by the names they are for.
+#[derive(Debug, Default)]
+pub struct Certificates {
+    names: Arc<Names>,
+    /// `None` without certificates: then no TLS ends here.
+    server: Option<Arc<ServerConfig>>,
+    count: usize,
+}
+
+impl Certificates {
+    /// Reads all of them; the first that is listed for a name is the name's.
+    pub fn load(files: &[CertificateFiles]) -> Result<Self, CertificateError> {
+        if files.is_empty() {
+            return Ok(Self::default());
+        }
+        let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+        let mut names = Names::default();
+        for file in files {
+            names.add(file, &provider)?;
+        }
+        let names = Arc::new(names);
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.map_err(CertificateError::Tls)?.with_no_client_auth();
+        let mut server = builder.with_cert_resolver(names.clone());
+        server.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        Ok(Self { names, server: Some(Arc::new(server)), count: files.len() })
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// True without any.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// True for a host that one of them is for.
+    pub fn covers(&self, host: &HostName) -> bool {
+        self.names.find(host).is_some()
+    }
+
+    /// What ends the TLS of a connection for a host that one of them is for.
+    pub fn server_for(&self, host: &HostName) -> Option<Arc<ServerConfig>> {
+        self.server.clone().filter(|_| self.covers(host))
+    }
+}
+
+/// Which certificate is for which name.
+#[derive(Debug, Default)]
+struct Names {
+    /// By canonical wire form.
+    exact: HashMap<Box<[u8]>, Arc<CertifiedKey>>,
+    /// By the name below which one label more is meant.
+    wildcard: HashMap<Box<[u8]>, Arc<CertifiedKey>>,
+}
+
+impl Names {
+    /// Reads one certificate with its key.
+    fn add(&mut self, files: &CertificateFiles, provider: &crypto::CryptoProvider) -> Result<(), CertificateError> {
+        let wrong = |what: String| CertificateError::Certificate { file: files.chain.clone(), what };
+        let wrong_key = |what: String| CertificateError::Key { file: files.key.clone(), what };
+        let text = read(&files.chain).map_err(wrong)?;
+        let chain: Result<Vec<CertificateDer<'static>>, pem::Error> = CertificateDer::pem_slice_iter(&text).collect();
+        let chain = chain.map_err(|error| wrong(format!("{error}; expected certificates in PEM")))?;
+        let first = chain.first().ok_or_else(|| wrong("holds no certificate; expected PEM".to_owned()))?.clone();
+        let names = names_of(&first).map_err(wrong)?;
+        let text = read(&files.key).map_err(wrong_key)?;
+        let key = PrivateKeyDer::from_pem_slice(&text);
+        let key = key.map_err(|error| wrong_key(format!("{error}; expected a private key in PEM")))?;
+        let key = CertifiedKey::from_der(chain, key, provider)
+            .map_err(|error| wrong_key(format!("{error}; expected the key of {}", files.chain.display())))?;
+        let key = Arc::new(key);
+        for (name, is_wildcard) in names {
+            let names = if is_wildcard { &mut self.wildcard } else { &mut self.exact };
+            names.entry(name.wire().into()).or_insert_with(|| key.clone());
+        }
+        Ok(())
+    }
+
+    fn find(&self, host: &HostName) -> Option<&Arc<CertifiedKey>> {
+        let name = host.name()?.as_ref();
+        let above = || self.wildcard.get(name.parent()?.wire());
+        self.exact.get(name.wire()).or_else(above)
+    }
+}
+
+impl ResolvesServerCert for Names {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let text = hello.server_name()?;
+        let host = HostName::read(host::split(text.as_bytes()).ok()?.of(text.as_bytes())).ok()?;
+        self.find(&host).cloned()
+    }
+}
+
+/// The names a certificate is for, wildcards without their `*.` and marked so.
+fn names_of(certificate: &CertificateDer<'_>) -> Result<Vec<(DomainName, bool)>, String> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).map_err(|error| error.to_string())?;
+    let names = certificate.valid_dns_names().filter_map(|text| {
+        let (text, is_wildcard) = text.strip_prefix("*.").map_or((text, false), |rest| (rest, true));
+        let name = DomainName::from_text(text).ok()?;
+        (!name.as_ref().is_root()).then_some((name, is_wildcard))
+    });
+    let names: Vec<_> = names.collect();
+    if names.is_empty() { Err("names no host; expected a subjectAltName with DNS names".to_owned()) } else { Ok(names) }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    if std::fs::metadata(file).map_err(unreadable)?.len() > FILE_OCTETS_MAX {
+        return Err(format!("is larger than {FILE_OCTETS_MAX} octets"));
+    }
+    std::fs::read(file).map_err(unreadable)
+}
