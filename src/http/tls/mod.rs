@@ -63,22 +63,21 @@ pub fn stream_octets_max(settings: &Settings) -> usize {
 pub(super) async fn serve(gate: &Arc<Gate>, arrival: Arrival) {
     let reader = Reader::new(gate.settings().hello_octets_max);
     let mut connection = Connection { gate, arrival, reader, goes_on: true };
-    match connection.read_hello().await {
-        Ok(named) => match gate.certificates().server_for(&named.host) {
-            // Judged by the requests inside, so that who asks for a blocked name is shown why.
-            Some(server) => {
-                gate.counters().tls.connection(Outcome::Terminated);
-                connection.arrival.answer_at_once();
-                // A large state of its own, of which connections that are passed on should not have to carry any.
-                Box::pin(terminate::serve(gate, server, connection.arrival)).await;
-            }
-            None => connection.judge(&named).await,
-        },
+    let named = match connection.read_hello().await {
+        Ok(named) => named,
         Err(stop) => {
             gate.counters().tls.connection(stop.outcome());
-            connection.refuse_unread(stop).await;
+            return connection.refuse_unread(stop).await;
         }
-    }
+    };
+    // Looked up in a statement of its own, so that no connection holds the certificates of its day.
+    let server = gate.certificates().server_for(&named.host);
+    let Some(server) = server else { return connection.judge(&named).await };
+    // Judged by the requests inside, so that who asks for a blocked name is shown why.
+    gate.counters().tls.connection(Outcome::Terminated);
+    connection.arrival.answer_at_once();
+    // A large state of its own, of which connections that are passed on should not have to carry any.
+    Box::pin(terminate::serve(gate, server, connection.arrival)).await;
 }
 
 /// What a hello asks for.

@@ -1,15 +1,14 @@
 //! `openssl` on both sides of the gate, and `curl`: sessions pass unopened, refusals are clean errors.
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Instant;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use icpgate::http::tls::counters::{Outcome, Retry};
 use icpgate::policy::Rules;
 use tempfile::TempDir;
 
-use super::super::harness::binary::{free_addr, run};
-use super::super::harness::dns::PATIENCE;
+use super::super::harness::binary::run;
 use super::super::harness::fixture;
 use super::super::harness::http::HttpGate;
 
@@ -18,6 +17,8 @@ struct Server {
     child: Child,
     addr: SocketAddr,
     dir: TempDir,
+    /// What it says; it ends where nobody listens.
+    _said: BufReader<ChildStdout>,
 }
 
 impl Drop for Server {
@@ -37,18 +38,21 @@ impl Server {
         let request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
         let files = ["-subj", "/CN=here.cn", "-addext", names, "-keyout", &key, "-out", &certificate];
         run("openssl", &[&request[..], &files].concat());
-        let addr = free_addr();
-        let accept = addr.to_string();
-        let arguments = ["s_server", "-accept", &accept, "-key", &key, "-cert", &certificate, "-www", "-quiet"];
+        let arguments = ["s_server", "-accept", "127.0.0.1:0", "-key", &key, "-cert", &certificate, "-www"];
         let mut command = Command::new("openssl");
-        command.args(arguments).args(more).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let res = Self { child: command.spawn().expect("openssl starts"), addr, dir };
-        let deadline = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect(addr).is_err() {
-            assert!(Instant::now() < deadline, "openssl does not listen");
-            std::thread::yield_now();
-        }
-        res
+        command.args(arguments).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("openssl starts");
+        let mut said = BufReader::new(child.stdout.take().expect("is piped"));
+        // The port is the system's choice, and said once it is open.
+        let mut line = String::new();
+        let addr = loop {
+            line.clear();
+            assert!(said.read_line(&mut line).expect("a text") > 0, "openssl does not listen");
+            if let Some(addr) = line.strip_prefix("ACCEPT ") {
+                break addr.trim().parse().expect("an address");
+            }
+        };
+        Self { child, addr, dir, _said: said }
     }
 
     async fn gate(&self) -> HttpGate {
