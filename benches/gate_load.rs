@@ -3,7 +3,7 @@
 //! `benches/peers/http` starts it; by hand:
 //!
 //! - `gate_load origin`: prints two ports. At the first every HTTP request is answered with 1 KB; at the second whatever
-//!   comes is answered as a TLS server would by size, or, where it begins with `bulk N`, with N MiB.
+//!   comes is answered as a TLS server would by size, or, where the client's second flight asks for it, with so many MiB.
 //! - `gate_load plain ADDR HOSTS STATUS CONNECTIONS SECONDS`: requests on kept connections, a host after the other from a file.
 //! - `gate_load pass ADDR HELLOS CONNECTIONS SECONDS`: TLS connections that are passed on, with hellos from a file.
 //! - `gate_load refused ADDR HELLOS CONNECTIONS SECONDS`: TLS connections that are refused.
@@ -26,7 +26,7 @@ use tokio::time::Instant;
 const BODY: usize = 1024;
 /// Octets of a TLS server's first flight with a certificate chain, of the client's second, of a small answer.
 const FLIGHTS: [usize; 3] = [3000, 80, 600];
-/// What a client sends behind its hello to ask for much.
+/// How a client's second flight begins that asks for much.
 const BULK: &[u8] = b"bulk ";
 
 fn main() {
@@ -192,8 +192,13 @@ async fn connections(
 
 async fn bulk(addr: SocketAddr, hello: &[u8], mib: u64) -> io::Result<u64> {
     let mut stream = connect(addr).await?;
-    stream.write_all(&[hello, BULK, &mib.to_be_bytes()].concat()).await?;
     let (mut left, mut buf) = (mib << 20, vec![0; 256 << 10]);
+    stream.write_all(hello).await?;
+    stream.read_exact(&mut buf[..FLIGHTS[0]]).await?;
+    let mut second = [0; FLIGHTS[1]];
+    second[..BULK.len()].copy_from_slice(BULK);
+    second[BULK.len()..][..8].copy_from_slice(&mib.to_be_bytes());
+    stream.write_all(&second).await?;
     while left > 0 {
         let count = stream.read(&mut buf).await? as u64;
         if count == 0 {
@@ -259,16 +264,15 @@ async fn serve_tls(mut stream: TcpStream) -> io::Result<()> {
         }
         end += count;
     }
-    let behind = &buf[5 + usize::from(u16::from_be_bytes([buf[3], buf[4]]))..end];
-    if let Some(mib) = behind.strip_prefix(BULK).and_then(|octets| octets.first_chunk::<8>()) {
+    stream.write_all(&[b'x'; FLIGHTS[0]]).await?;
+    stream.read_exact(&mut buf[..FLIGHTS[1]]).await?;
+    if let Some(mib) = buf.strip_prefix(BULK).and_then(|octets| octets.first_chunk::<8>()) {
         let piece = vec![b'x'; 1 << 20];
         for _ in 0..u64::from_be_bytes(*mib) {
             stream.write_all(&piece).await?;
         }
         return Ok(());
     }
-    stream.write_all(&[b'x'; FLIGHTS[0]]).await?;
-    stream.read_exact(&mut buf[..FLIGHTS[1]]).await?;
     stream.write_all(&[b'x'; FLIGHTS[2]]).await?;
     while stream.read(&mut buf).await? > 0 {}
     Ok(())

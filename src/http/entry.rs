@@ -46,8 +46,6 @@ pub(super) async fn serve(
     clients: &Arc<Clients>,
     drain: DrainWatch,
 ) {
-    // Small answers leave at once; a failure costs time only.
-    let _ = stream.set_nodelay(true);
     let Ok(mut arrival) = Arrival::new(&gate, stream, peer, drain) else { return };
     if arrival.party.is_listed && !arrival.read_proxy_header(&gate).await {
         return;
@@ -69,7 +67,9 @@ pub(super) async fn serve(
     if tls::begins(arrival.input.filled()) {
         tls::serve(&gate, arrival).await;
     } else {
-        connection::serve(&gate, arrival).await;
+        arrival.answer_at_once();
+        // Boxed: its state is large, and a connection that is refused should not carry it.
+        Box::pin(connection::serve(&gate, arrival)).await;
     }
 }
 
@@ -84,6 +84,12 @@ impl Arrival {
             draining: Draining::new(drain.clone()),
             drain,
         })
+    }
+
+    /// Lets small answers leave at once.
+    pub fn answer_at_once(&self) {
+        // A failure costs time only.
+        let _ = self.stream.set_nodelay(true);
     }
 
     /// Reads what a listed proxy sends first; false when it is a PROXY header and broken, or nothing came.

@@ -31,8 +31,8 @@ use crate::model::{Hop, Subject, Via};
 use crate::policy::sink::received_host;
 use crate::policy::{Action, Reason, SharedView, Sink, Stance, Verdict, VerdictRecord, View};
 
-/// Octets of rendered pages kept: a thousand decisions' pages.
-const PAGES_OCTETS_MAX: u64 = 8 << 20;
+/// Octets of rendered pages kept: four thousand decisions' pages. To render one costs as much as to send it.
+const PAGES_OCTETS_MAX: u64 = 32 << 20;
 /// Longest token of an ACME challenge; RFC 8555 section 8.3 asks for at least 22 characters, authorities send 43.
 const ACME_TOKEN_OCTETS_MAX: usize = 128;
 /// Where ACME challenges are (RFC 8555 section 8.3).

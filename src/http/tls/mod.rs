@@ -62,7 +62,7 @@ pub fn stream_octets_max(settings: &Settings) -> usize {
 /// Serves a connection until it ends.
 pub(super) async fn serve(gate: &Arc<Gate>, arrival: Arrival) {
     let reader = Reader::new(gate.settings().hello_octets_max);
-    let mut connection = Connection { gate, arrival, reader };
+    let mut connection = Connection { gate, arrival, reader, goes_on: true };
     let named = match connection.read_hello().await {
         Ok(named) => named,
         Err(stop) => {
@@ -75,6 +75,7 @@ pub(super) async fn serve(gate: &Arc<Gate>, arrival: Arrival) {
     let Some(server) = server else { return connection.judge(&named).await };
     // Judged by the requests inside, so that who asks for a blocked name is shown why.
     gate.counters().tls.connection(Outcome::Terminated);
+    connection.arrival.answer_at_once();
     // A large state of its own, of which connections that are passed on should not have to carry any.
     Box::pin(terminate::serve(gate, server, connection.arrival)).await;
 }
@@ -123,6 +124,8 @@ struct Connection<'a> {
     gate: &'a Gate,
     arrival: Arrival,
     reader: Reader,
+    /// False where the client has sent its hello and nothing behind it, and will send nothing before it is answered.
+    goes_on: bool,
 }
 
 impl Connection<'_> {
@@ -147,7 +150,9 @@ impl Connection<'_> {
                         Some(HostName::Address(_)) => counters.address_names.increment(),
                         Some(HostName::Invalid | HostName::Name(_)) => {}
                     }
-                    return Ok(Named::of(&hello, &self.arrival));
+                    let (named, has_early_data) = (Named::of(&hello, &self.arrival), hello.has_early_data);
+                    self.goes_on = has_early_data || self.reader.end() < self.arrival.input.filled().len();
+                    return Ok(named);
                 }
                 Reading::Malformed(error) => return Err(Stop::Malformed(error)),
                 Reading::NeedMore => {}
@@ -220,8 +225,8 @@ impl Connection<'_> {
     /// Sends an alert and leaves the client the time to read it.
     async fn alert(&mut self, alert: Alert) {
         let stream = &mut self.arrival.stream;
-        // Seven octets into an empty socket: no wait.
-        if stream.try_write(&alert.record()).is_err() || stream.shutdown().await.is_err() {
+        // Seven octets into an empty socket: no wait. Only octets that nobody reads make a reset of the end.
+        if stream.try_write(&alert.record()).is_err() || !self.goes_on || stream.shutdown().await.is_err() {
             return;
         }
         self.waste(LINGER, LINGER_OCTETS_MAX).await;
@@ -250,7 +255,8 @@ impl Connection<'_> {
         let asked = Asked { host: &named.host, shown, client, reached, plain_path: None };
         match self.gate.decide_via(Via::Tls, &asked) {
             // The carve-out is one of requests.
-            Decision::Pass | Decision::CarveOut => self.pass(named).await,
+            // Boxed: a connection that is refused should not carry its state.
+            Decision::Pass | Decision::CarveOut => Box::pin(self.pass(named)).await,
             Decision::Block(_) => {
                 self.counters().connection(Outcome::Blocked);
                 self.block().await;
@@ -274,6 +280,7 @@ impl Connection<'_> {
             Err(failure) => return self.origin_failed(failure).await,
         };
         self.counters().connection(Outcome::Passed);
+        self.arrival.answer_at_once();
         if self.give_answer(&answer).await.is_none() {
             return;
         }
@@ -329,6 +336,7 @@ impl Connection<'_> {
     /// After a HelloRetryRequest: true once the second hello is there and names what the first did (D-T11).
     async fn second_hello(&mut self, named: &Named) -> bool {
         let end = self.reader.end();
+        self.goes_on = true;
         self.reader.expect_second();
         // The first is gone from the buffer.
         self.reader.forget(end);

@@ -34,7 +34,8 @@ class Site(QuicConnectionProtocol):
 
     def answer(self, received):
         fields = dict(received.headers)
-        length = int(fields[b":path"].strip(b"/") or 0)
+        path = fields[b":path"].strip(b"/")
+        length = int(path) if path.isdigit() else 0
         text = f"site {fields[b':authority'].decode()} to port {self.peer[1]}\n".encode()
         headers = [(b":status", b"200"), (b"content-type", b"text/html")]
         self.http.send_headers(received.stream_id, headers)

@@ -1,5 +1,6 @@
 //! D-Q1 to D-Q7: the hello in all its forms, early data, Retry, other versions.
 
+use icpgate::count::{Observe, Sample};
 use icpgate::http::flows::counters::{Dropped, FlightOutcome};
 use icpgate::http::quic::header::{self, Packet};
 use icpgate::http::quic::{Kind, Version};
@@ -37,6 +38,13 @@ async fn q01_quic_is_gated_like_everything_else() {
     assert_eq!(second.name, Some(fixture::name(UNFILED)));
     assert_eq!(gate.quic().flights(FlightOutcome::Passed), 2);
     assert_eq!(gate.quic().flights(FlightOutcome::Blocked), 1);
+    let mut verdicts = 0;
+    gate.http.counters.observe(&mut |family, labels, sample| {
+        if let ("verdicts_total", Some(("plane", "quic")), Sample::Count(count)) = (family, labels.first(), sample) {
+            verdicts += count;
+        }
+    });
+    assert_eq!(verdicts, 3);
 }
 
 #[tokio::test]
