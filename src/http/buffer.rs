@@ -25,6 +25,17 @@ impl Buffer {
         Self { octets: vec![0; OCTETS_INITIAL], start: 0, end: 0, octets_max }
     }
 
+    /// A buffer in which `octets` stand already.
+    pub fn with(octets_max: usize, octets: &[u8]) -> Self {
+        let mut res = Self::new(octets_max.max(octets.len()));
+        if res.octets.len() < octets.len() {
+            res.octets.resize(octets.len(), 0);
+        }
+        res.octets[..octets.len()].copy_from_slice(octets);
+        res.end = octets.len();
+        res
+    }
+
     /// A buffer without memory, in place of one that is needed no more.
     pub fn empty() -> Self {
         Self { octets: Vec::new(), start: 0, end: 0, octets_max: 0 }

@@ -36,7 +36,7 @@ pub struct DemoOrigin {
 impl DemoOrigin {
     /// Binds its socket.
     pub async fn bind(addr: SocketAddr) -> io::Result<Self> {
-        bind(addr, Reach::Own).map(|listener| Self { listener })
+        bind(addr, Reach::Own).and_then(TcpListener::from_std).map(|listener| Self { listener })
     }
 
     /// The address it listens on.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::accepted::{Accepted, First};
 use super::buffer::Buffer;
 use super::connection;
 use super::draining::Draining;
@@ -19,7 +20,7 @@ use super::origin::Ends;
 use super::party::Party;
 use super::proxy_header::{self, ProxyHeader};
 use super::timer::Timer;
-use super::tls;
+use super::tls::{self, Opening, Refusal};
 use crate::clients::{ClientPlace, Clients};
 use crate::drain::DrainWatch;
 
@@ -40,13 +41,82 @@ pub(super) struct Arrival<S = TcpStream> {
 /// `place` is the client's among its connections; a listed proxy's client is counted once the proxy has named it.
 pub(super) async fn serve(
     gate: Arc<Gate>,
-    stream: TcpStream,
-    peer: SocketAddr,
+    accepted: Accepted,
     place: Option<ClientPlace>,
     clients: &Arc<Clients>,
     drain: DrainWatch,
 ) {
-    let Ok(mut arrival) = Arrival::new(&gate, stream, peer, drain) else { return };
+    let Ok(ends) = Ends::new(gate.settings(), &accepted) else { return };
+    match begin(&gate, &accepted, &ends) {
+        Begun::Over => {}
+        Begun::Refused(refusal) => refusal.carry_out(accepted),
+        // Boxed: its state is large, and a connection that is refused at once should not carry it.
+        Begun::GoesOn(known) => Box::pin(go_on(gate, accepted, ends, known, place, clients, drain)).await,
+    }
+}
+
+/// How a connection stands after a first look at what is there.
+enum Begun {
+    GoesOn(Known),
+    Over,
+    Refused(Refusal),
+}
+
+/// What a first look at a connection brought.
+#[derive(Default)]
+struct Known {
+    octets: Vec<u8>,
+    /// The hello in the octets, and what was decided of it.
+    hello: Option<tls::Judged>,
+}
+
+/// Looks at what has come already, without a wait.
+fn begin(gate: &Gate, accepted: &Accepted, ends: &Ends) -> Begun {
+    // A listed proxy first says whose connection it is.
+    if gate.settings().lists(accepted.peer.ip()) {
+        return Begun::GoesOn(Known::default());
+    }
+    let first = accepted.read(|octets| {
+        if is_loop(gate, accepted.peer) {
+            return Begun::Over;
+        }
+        match tls::begins(octets).then(|| tls::open(gate, ends, octets)) {
+            Some(Opening::Refused(refusal)) => Begun::Refused(refusal),
+            Some(Opening::Judged(hello)) => Begun::GoesOn(Known { octets: octets.to_vec(), hello: Some(hello) }),
+            Some(Opening::Unread) | None => Begun::GoesOn(Known { octets: octets.to_vec(), hello: None }),
+        }
+    });
+    match first {
+        First::Ended => Begun::Over,
+        First::Nothing => Begun::GoesOn(Known::default()),
+        First::Octets(begun) => begun,
+    }
+}
+
+/// True, and counted, for a connection of our own that came back.
+fn is_loop(gate: &Gate, peer: SocketAddr) -> bool {
+    let is_own = gate.outgoing().contains(peer);
+    if is_own {
+        gate.counters().loops.increment();
+    }
+    is_own
+}
+
+/// Serves a connection that could not be answered at once.
+async fn go_on(
+    gate: Arc<Gate>,
+    accepted: Accepted,
+    ends: Ends,
+    known: Known,
+    place: Option<ClientPlace>,
+    clients: &Arc<Clients>,
+    drain: DrainWatch,
+) {
+    let peer = accepted.peer;
+    let Ok(mut arrival) = Arrival::new(&gate, accepted, ends, &known.octets, drain) else { return };
+    if let Some(hello) = known.hello {
+        return tls::serve(&gate, arrival, Some(hello)).await;
+    }
     if arrival.party.is_listed && !arrival.read_proxy_header(&gate).await {
         return;
     }
@@ -57,39 +127,29 @@ pub(super) async fn serve(
         gate.counters().connections_refused.increment();
         return;
     }
-    if !arrival.read_first(&gate).await {
-        return;
-    }
-    if gate.outgoing().contains(peer) {
-        gate.counters().loops.increment();
+    if !arrival.read_first(&gate).await || is_loop(&gate, peer) {
         return;
     }
     if tls::begins(arrival.input.filled()) {
-        tls::serve(&gate, arrival).await;
+        tls::serve(&gate, arrival, None).await;
     } else {
-        arrival.answer_at_once();
-        // Boxed: its state is large, and a connection that is refused should not carry it.
+        // Boxed: TLS that is passed on should not carry its state.
         Box::pin(connection::serve(&gate, arrival)).await;
     }
 }
 
 impl Arrival {
-    fn new(gate: &Gate, stream: TcpStream, peer: SocketAddr, drain: DrainWatch) -> io::Result<Self> {
+    fn new(gate: &Gate, accepted: Accepted, ends: Ends, octets: &[u8], drain: DrainWatch) -> io::Result<Self> {
         let settings = gate.settings();
+        let octets_max = settings.head_bytes_max.max(tls::stream_octets_max(settings));
         Ok(Self {
-            party: Party::new(settings, peer, Ends::new(settings, &stream, peer)?),
-            stream,
-            input: Buffer::new(settings.head_bytes_max.max(tls::stream_octets_max(settings))),
+            party: Party::new(settings, accepted.peer, ends),
+            stream: accepted.register()?,
+            input: Buffer::with(octets_max, octets),
             timer: Timer::new(settings.idle_timeout),
             draining: Draining::new(drain.clone()),
             drain,
         })
-    }
-
-    /// Lets small answers leave at once.
-    pub fn answer_at_once(&self) {
-        // A failure costs time only.
-        let _ = self.stream.set_nodelay(true);
     }
 
     /// Reads what a listed proxy sends first; false when it is a PROXY header and broken, or nothing came.

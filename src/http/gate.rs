@@ -4,7 +4,6 @@
 //! (D-H29) and no path changes it, but for the ACME carve-out, which is off unless configured (D-H30).
 
 use std::collections::hash_map::RandomState;
-use std::fmt::Write;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,14 +21,14 @@ use super::host::HostName;
 use super::http2::StreamPlaces;
 use super::negotiate::{Format, Language};
 use super::origin::{Outgoing, Resolver, ResolverError};
-use super::page::{Notice, Pages, Rendered, is_web_url, redirect, time_text};
+use super::page::{Fill, Notice, OpenName, Pages, Rendered, Slot, is_web_url, redirect, time_text};
 use super::reply::{Answer, AnswerField, Body};
 use super::settings::{Origin, Settings};
 use super::tls::Pipes;
 use crate::drain::DrainWatch;
 use crate::model::{Hop, Subject, Via};
 use crate::policy::sink::received_host;
-use crate::policy::{Action, Reason, SharedView, Sink, Stance, Verdict, VerdictRecord, View};
+use crate::policy::{Action, Reason, Rule, SharedView, Sink, Stance, Verdict, VerdictRecord, View};
 
 /// Octets of rendered pages kept: four thousand decisions' pages. To render one costs as much as to send it.
 const PAGES_OCTETS_MAX: u64 = 32 << 20;
@@ -275,7 +274,8 @@ impl Gate {
     /// The answer to a blocked request.
     pub fn block_answer(&self, blocked: &Blocked, request: &PageRequest<'_>) -> Answer {
         let block = &self.settings.block;
-        let mut fields = self.block_fields(blocked, request);
+        let fill = fill(blocked, request);
+        let mut fields = self.block_fields(blocked, &fill);
         if matches!(block.status, 302 | 307) && !block.redirect.is_empty() {
             let location = redirect::fill(&block.redirect, &self.notice(blocked, request));
             fields.push(("Location", location.into()));
@@ -294,11 +294,7 @@ impl Gate {
             now: blocked.now,
             content_type: request.format.content_type(),
             fields,
-            body: Body::Page(
-                self.rendered(blocked, request),
-                time_text(blocked.now),
-                request.client.to_canonical().to_string(),
-            ),
+            body: Body::Page(self.rendered(blocked, request), fill),
         }
     }
 
@@ -315,14 +311,13 @@ impl Gate {
     }
 
     /// The fields every answer to a blocked request has.
-    fn block_fields(&self, blocked: &Blocked, request: &PageRequest<'_>) -> Vec<AnswerField> {
+    fn block_fields(&self, blocked: &Blocked, fill: &Fill) -> Vec<AnswerField> {
         let mut res = Vec::with_capacity(8);
         res.push(("Cache-Control", "no-store".into()));
-        let mut why = format!("reason={}", blocked.verdict.reason.label());
-        if let Some(name) = request.host.name().map(|name| name.as_ref()) {
-            let domain = blocked.verdict.registrable(name).unwrap_or(name);
-            // Writing to a text does not fail.
-            let _ = write!(why, "; domain={domain}; id={}", blocked.verdict.id(name));
+        let mut why = String::with_capacity(128);
+        why.extend(["reason=", blocked.verdict.reason.label()]);
+        if !fill.of(Slot::Id).is_empty() {
+            why.extend(["; domain=", fill.of(Slot::Domain), "; id=", fill.of(Slot::Id)]);
         }
         res.push(("X-ICP-Gate", why.into()));
         let provider = &self.settings.provider;
@@ -340,11 +335,15 @@ impl Gate {
 
     /// The page for this decision, kept from before or rendered now.
     fn rendered(&self, blocked: &Blocked, request: &PageRequest<'_>) -> Arc<Rendered> {
+        let open = self.open_name(blocked, request);
         let key = PageKey {
-            shown: match request.host {
+            of: match (open, request.host) {
+                (Some(kind), _) => PageOf::Rule(blocked.verdict.rule, kind),
                 // A request without Host shows the address it reached.
-                HostName::Address(addr) => addr.to_string().into_boxed_str(),
-                HostName::Invalid | HostName::Name(_) => request.shown.to_ascii_lowercase().into_boxed_str(),
+                (None, HostName::Address(addr)) => PageOf::Shown(addr.to_string().into_boxed_str()),
+                (None, HostName::Invalid | HostName::Name(_)) => {
+                    PageOf::Shown(request.shown.to_ascii_lowercase().into_boxed_str())
+                }
             },
             reason: blocked.verdict.reason,
             generations: blocked.view.generations(),
@@ -355,9 +354,19 @@ impl Gate {
         if let Some(rendered) = self.rendered.get(&key) {
             return rendered;
         }
-        let rendered = Arc::new(self.render(&self.notice(blocked, request), request));
+        let notice = match open {
+            Some(kind) => Notice::open(&blocked.verdict, kind, &blocked.view),
+            None => self.notice(blocked, request),
+        };
+        let rendered = Arc::new(self.render(&notice, request));
         self.rendered.insert(key, rendered.clone());
         rendered
+    }
+
+    /// The kind of the name, where one page serves all of that kind.
+    fn open_name(&self, blocked: &Blocked, request: &PageRequest<'_>) -> Option<OpenName> {
+        let name = request.host.name().filter(|_| self.pages.load().leave_names_open(request.format))?;
+        OpenName::of(&blocked.verdict, name.as_ref())
     }
 
     /// Renders by the operator's templates, else by the compiled-in ones.
@@ -368,6 +377,18 @@ impl Gate {
             tracing::warn!(%error, "cannot render the block page, saying less");
             Rendered::plain(notice, request.language, request.format)
         })
+    }
+}
+
+/// What is put into a page for one request.
+fn fill(blocked: &Blocked, request: &PageRequest<'_>) -> Fill {
+    let (time, client) = (time_text(blocked.now), request.client.to_canonical());
+    match request.host.name().map(|name| name.as_ref()) {
+        None => Fill::new([&time, &client, &"", &"", &""]),
+        Some(name) => {
+            let domain = blocked.verdict.registrable(name).unwrap_or(name);
+            Fill::new([&time, &client, &name, &domain, &blocked.verdict.id(name)])
+        }
     }
 }
 
@@ -391,7 +412,7 @@ fn is_acme_challenge(asked: &Asked<'_>, verdict: &Verdict) -> bool {
 /// Everything a rendered page depends on; the row and rule follow from host, reason and generations.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PageKey {
-    shown: Box<str>,
+    of: PageOf,
     reason: Reason,
     generations: (u64, u64),
     pages_generation: u64,
@@ -399,19 +420,36 @@ struct PageKey {
     format: Format,
 }
 
+/// What a page is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum PageOf {
+    /// All names of a kind that a rule blocks.
+    Rule(Rule, OpenName),
+    /// What was asked for.
+    Shown(Box<str>),
+}
+
+impl PageOf {
+    fn octets(&self) -> usize {
+        match self {
+            Self::Rule(..) => 0,
+            Self::Shown(shown) => shown.len(),
+        }
+    }
+}
+
 #[derive(Clone)]
 struct ByOctets;
 
 impl Weighter<PageKey, Arc<Rendered>> for ByOctets {
     fn weight(&self, key: &PageKey, rendered: &Arc<Rendered>) -> u64 {
-        (key.shown.len() + rendered.kept_octets()) as u64
+        (key.of.octets() + rendered.kept_octets()) as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Rule;
 
     #[test]
     fn acme_challenges_are_told_by_their_exact_path() {

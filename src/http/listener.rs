@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::Counters;
+use super::accepted::Listener;
 use super::certificates::{CertificateError, Certificates};
 use super::entry;
 use super::flows::udp::Udp;
@@ -60,7 +60,7 @@ pub enum BindError {
 pub struct Plane {
     gate: Arc<Gate>,
     /// Those for plain HTTP first, then those for TLS; all take both.
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     quic: Vec<Vec<Arc<Udp>>>,
 }
 
@@ -78,7 +78,8 @@ impl Plane {
         let mut listeners = Vec::with_capacity(settings.listen.len() + settings.tls_listen.len());
         for addr in settings.listen.iter_mut().chain(&mut settings.tls_listen) {
             let failed = |source| BindError::Socket { addr: *addr, transport: "tcp", source };
-            let listener = bind(*addr, reach).map_err(failed)?;
+            let socket = bind(*addr, reach).map_err(failed)?;
+            let listener = Listener::new(socket, settings.transparent).map_err(failed)?;
             // A port chosen by the system is known only now.
             *addr = listener.local_addr().map_err(failed)?;
             listeners.push(listener);
@@ -155,7 +156,7 @@ pub(super) enum Reach {
 }
 
 /// A listening socket; IPv6 ones take IPv6 only, so that an IPv4 address is never met in disguise.
-pub(super) fn bind(addr: SocketAddr, reach: Reach) -> io::Result<TcpListener> {
+pub(super) fn bind(addr: SocketAddr, reach: Reach) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if addr.is_ipv6() {
@@ -166,9 +167,11 @@ pub(super) fn bind(addr: SocketAddr, reach: Reach) -> io::Result<TcpListener> {
         socket.set_ip_transparent_v4(true).map_err(without_rights)?;
     }
     socket.set_reuse_address(true)?;
+    // Connections have it from their listener: small answers leave at once.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// Says which right is missing.
@@ -181,7 +184,7 @@ fn without_rights(error: io::Error) -> io::Error {
 
 async fn accept(
     gate: Arc<Gate>,
-    listener: TcpListener,
+    listener: Listener,
     free: Arc<Semaphore>,
     clients: Arc<Clients>,
     mut drain: DrainWatch,
@@ -193,7 +196,7 @@ async fn accept(
             () = drain.reached(Phase::Draining) => break,
         };
         while connections.try_join_next().is_some() {}
-        let Ok((stream, peer)) = accepted else {
+        let Ok(accepted) = accepted else {
             // ECONNABORTED, EMFILE: the listener stays.
             gate.counters().socket_errors.increment();
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -201,8 +204,9 @@ async fn accept(
         };
         let permit = free.clone().try_acquire_owned().ok();
         // A listed proxy stands for all its clients, each of which is counted for itself.
-        let is_listed = gate.settings().lists(peer.ip());
-        let place = if is_listed { None } else { clients.enter(peer.ip()) };
+        let peer = accepted.peer.ip();
+        let is_listed = gate.settings().lists(peer);
+        let place = if is_listed { None } else { clients.enter(peer) };
         let (Some(permit), true) = (permit, is_listed || place.is_some()) else {
             gate.counters().connections_refused.increment();
             continue;
@@ -212,7 +216,7 @@ async fn accept(
             let _held = permit;
             let counters = gate.clone();
             let _open = counters.counters().connections.enter();
-            entry::serve(gate, stream, peer, place, &clients, drain).await;
+            entry::serve(gate, accepted, place, &clients, drain).await;
         });
     }
     // Who comes now is refused at once and goes elsewhere, instead of waiting for nobody.

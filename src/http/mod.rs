@@ -21,6 +21,7 @@
 //! they are functions of octets and have their limits with them. [`flows`] gates QUIC: one verdict a connection, on its
 //! first packets.
 
+mod accepted;
 pub mod body;
 pub mod buffer;
 pub mod certificates;

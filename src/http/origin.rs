@@ -15,6 +15,7 @@ use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::accepted::Accepted;
 use super::buffer::Buffer;
 use super::counters::OriginFailure;
 use super::gate::Gate;
@@ -46,19 +47,19 @@ pub struct Ends {
 
 impl Ends {
     /// The ends of a connection that was just accepted.
-    pub fn new(settings: &Settings, stream: &TcpStream, peer: SocketAddr) -> io::Result<Self> {
-        let socket = stream.local_addr()?;
-        let meant = if settings.origin == Origin::OriginalDst { meant(settings, stream, socket) } else { None };
-        Ok(Self { client: canonical(peer), reached: meant.unwrap_or(socket), socket, meant })
+    pub(super) fn new(settings: &Settings, accepted: &Accepted) -> io::Result<Self> {
+        let socket = accepted.local_addr()?;
+        let meant = if settings.origin == Origin::OriginalDst { meant(settings, accepted, socket) } else { None };
+        Ok(Self { client: canonical(accepted.peer), reached: meant.unwrap_or(socket), socket, meant })
     }
 }
 
 /// Where the client meant to go: with TPROXY the socket has that address, with REDIRECT the system remembers it.
-fn meant(settings: &Settings, stream: &TcpStream, socket: SocketAddr) -> Option<SocketAddr> {
+fn meant(settings: &Settings, accepted: &Accepted, socket: SocketAddr) -> Option<SocketAddr> {
     if settings.transparent {
         return Some(socket);
     }
-    let asked = SockRef::from(stream);
+    let asked = SockRef::from(accepted.socket());
     let found = if socket.is_ipv4() { asked.original_dst_v4() } else { asked.original_dst_v6() };
     found.ok()?.as_socket()
 }

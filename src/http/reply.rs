@@ -123,8 +123,8 @@ pub struct Answer {
 pub enum Body {
     /// None.
     Empty,
-    /// A page with what fills its slots: time and client.
-    Page(Arc<Rendered>, String, String),
+    /// A page with what fills its slots.
+    Page(Arc<Rendered>, Fill),
     /// A few words.
     Text(Vec<u8>),
 }
@@ -134,7 +134,7 @@ impl Body {
     pub fn len(&self) -> usize {
         match self {
             Self::Empty => 0,
-            Self::Page(page, time, client) => page.len(Fill { time, client }),
+            Self::Page(page, fill) => page.len(fill),
             Self::Text(text) => text.len(),
         }
     }
@@ -148,7 +148,7 @@ impl Body {
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Empty => {}
-            Self::Page(page, time, client) => page.write(Fill { time, client }, out),
+            Self::Page(page, fill) => page.write(fill, out),
             Self::Text(text) => out.extend_from_slice(text),
         }
     }

@@ -119,6 +119,11 @@ impl<'a> NameRef<'a> {
     }
 }
 
+/// True for octets that stand in the presentation form as they are.
+fn is_plain(octet: u8) -> bool {
+    octet.is_ascii_graphic() && !matches!(octet, b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$')
+}
+
 impl fmt::Display for NameRef<'_> {
     /// Presentation form without the final dot; odd octets escaped as RFC 4343 section 2.1 shows. The root is `.`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,11 +134,14 @@ impl fmt::Display for NameRef<'_> {
             if i > 0 {
                 f.write_str(".")?;
             }
-            for &octet in label {
-                match octet {
-                    b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => write!(f, "\\{}", char::from(octet))?,
-                    0x21..=0x7e => write!(f, "{}", char::from(octet))?,
-                    _ => write!(f, "\\{octet:03}")?,
+            // Nearly every label is one run of plain octets.
+            for run in label.chunk_by(|a, b| is_plain(*a) && is_plain(*b)) {
+                match (run, std::str::from_utf8(run)) {
+                    ([octet], Ok(text)) if octet.is_ascii_graphic() && !is_plain(*octet) => write!(f, "\\{text}")?,
+                    ([octet], _) if !is_plain(*octet) => write!(f, "\\{octet:03}")?,
+                    (_, Ok(text)) => f.write_str(text)?,
+                    // Plain octets are ASCII.
+                    (_, Err(_)) => return Err(fmt::Error),
                 }
             }
         }

@@ -314,10 +314,7 @@ pub struct DecisionId(pub u64);
 impl fmt::Display for DecisionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-        for i in (0..13).rev() {
-            let digit = (self.0 >> (5 * i)) & 31;
-            write!(f, "{}", char::from(ALPHABET[digit as usize]))?;
-        }
-        Ok(())
+        let digits: [u8; 13] = std::array::from_fn(|i| ALPHABET[(self.0 >> (5 * (12 - i))) as usize & 31]);
+        f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
     }
 }

@@ -1,12 +1,15 @@
 //! The block page: templates and texts, compiled in or an operator's own, in each format and language.
 //!
-//! Rendering is a function of its arguments. The time and the client's address, which differ from one request to the
-//! next, are left open as slots, so that a rendered page serves every request for the same decision. Every template is
-//! rendered for every cause when it is loaded: an error shows there and not before a visitor.
+//! Rendering is a function of its arguments. What differs from one request to the next, the time and the client's address,
+//! is left open as slots, so that a rendered page serves every request for the same decision. Where the template is the
+//! compiled-in one, so are the name, its domain and the decision id of a name without a row: one page serves all of them,
+//! and a flood of made-up names renders nothing. Every template is rendered for every cause when it is loaded: an error
+//! shows there and not before a visitor.
 
 mod catalogue;
 mod notice;
 pub mod redirect;
+mod rendered;
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -20,7 +23,8 @@ use time::OffsetDateTime;
 use time::macros::{format_description, offset};
 
 use self::catalogue::{Catalogue, fill};
-pub use self::notice::{Cause, Notice};
+pub use self::notice::{Cause, Notice, OpenName};
+pub use self::rendered::{Fill, Rendered, Slot};
 use super::negotiate::{Format, Language};
 use super::settings::ProviderText;
 use crate::policy::{Reason, Rule};
@@ -29,10 +33,6 @@ use crate::policy::{Reason, Rule};
 const FUEL_MAX: u64 = 50_000;
 /// Greatest page; a screenful of text is a tenth of it.
 const PAGE_OCTETS_MAX: usize = 256 << 10;
-/// Stands for the time while a template runs; a private-use character that no escaping touches.
-const TIME_SLOT: char = '\u{f8f0}';
-/// Stands for the client's address.
-const CLIENT_SLOT: char = '\u{f8f1}';
 
 /// The files of a page directory with what is compiled in for them.
 const FILES: [(&str, &str); 4] = [
@@ -71,82 +71,6 @@ pub enum PageError {
     },
 }
 
-/// A rendered page with its slots still open.
-#[derive(Clone, Debug)]
-pub struct Rendered {
-    /// The format.
-    pub format: Format,
-    /// The language.
-    pub language: Language,
-    text: String,
-    /// Where slots are, in order.
-    slots: Vec<(usize, char)>,
-}
-
-/// What fills the slots.
-#[derive(Clone, Copy, Debug)]
-pub struct Fill<'a> {
-    /// The time, see [`time_text`].
-    pub time: &'a str,
-    /// The client's address.
-    pub client: &'a str,
-}
-
-impl Rendered {
-    fn new(format: Format, language: Language, template: &str) -> Self {
-        let mut res = Self { format, language, text: String::with_capacity(template.len()), slots: Vec::new() };
-        for c in template.chars() {
-            if matches!(c, TIME_SLOT | CLIENT_SLOT) {
-                res.slots.push((res.text.len(), c));
-            } else {
-                res.text.push(c);
-            }
-        }
-        res
-    }
-
-    /// What is left to say when a template fails on its input: host and reason.
-    pub fn plain(notice: &Notice, language: Language, format: Format) -> Self {
-        let text = match format {
-            Format::Problem => format!("{}\n", json!({ "reason": notice.reason.label(), "name": notice.name })),
-            Format::Html | Format::Text => format!("{} {}\n", notice.name.replace(['<', '&'], ""), notice.reason),
-        };
-        Self::new(format, language, &text)
-    }
-
-    /// Octets it takes in memory.
-    pub fn kept_octets(&self) -> usize {
-        self.text.len() + self.slots.len() * size_of::<(usize, char)>()
-    }
-
-    /// The length of the page in octets.
-    pub fn len(&self, fill: Fill<'_>) -> usize {
-        self.text.len() + self.slots.iter().map(|&(_, slot)| fill.of(slot).len()).sum::<usize>()
-    }
-
-    /// True for a page without a character.
-    pub fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.slots.is_empty()
-    }
-
-    /// Writes the page.
-    pub fn write(&self, fill: Fill<'_>, out: &mut Vec<u8>) {
-        let mut from = 0;
-        for &(at, slot) in &self.slots {
-            out.extend_from_slice(&self.text.as_bytes()[from..at]);
-            out.extend_from_slice(fill.of(slot).as_bytes());
-            from = at;
-        }
-        out.extend_from_slice(&self.text.as_bytes()[from..]);
-    }
-}
-
-impl<'a> Fill<'a> {
-    fn of(self, slot: char) -> &'a str {
-        if slot == TIME_SLOT { self.time } else { self.client }
-    }
-}
-
 /// The time as pages show it: RFC 3339 to the second, in the zone of the registry (UTC+8).
 pub fn time_text(now: SystemTime) -> String {
     let now = OffsetDateTime::from(now).to_offset(offset!(+8));
@@ -159,6 +83,8 @@ pub fn time_text(now: SystemTime) -> String {
 /// Templates and texts, checked.
 pub struct Pages {
     templates: Environment<'static>,
+    /// Whether the templates for HTML and for plain text are the compiled-in ones.
+    built_in: [bool; 2],
     catalogues: [Catalogue; 2],
 }
 
@@ -182,6 +108,7 @@ impl Pages {
                 }
             }
         }
+        let built_in = std::array::from_fn(|i| texts[i] == FILES[i].1);
         let [html, plain, zh_cn, en] = texts;
         let mut templates = Environment::new();
         templates.set_fuel(Some(FUEL_MAX));
@@ -192,9 +119,18 @@ impl Pages {
             templates.add_template_owned(file, text).map_err(|error| template_error(file, &error))?;
         }
         let catalogues = [Catalogue::parse("en.toml", &en)?, Catalogue::parse("zh-CN.toml", &zh_cn)?];
-        let res = Self { templates, catalogues };
+        let res = Self { templates, built_in, catalogues };
         res.check()?;
         Ok(res)
+    }
+
+    /// True where what a page says of a name may be left open: an operator's template may look at it.
+    pub fn leave_names_open(&self, format: Format) -> bool {
+        match format {
+            Format::Html => self.built_in[0],
+            Format::Text => self.built_in[1],
+            Format::Problem => true,
+        }
     }
 
     /// Renders `notice`. An error cannot happen to a page that was loaded unless its texts explode with its input; the
@@ -268,8 +204,8 @@ impl Pages {
             contact => provider.contact.as_str(),
             contact_url => contact_url(&provider.contact),
             filing_url => if is_web_url(&provider.filing_url) { provider.filing_url.as_str() } else { "" },
-            time => TIME_SLOT.to_string(),
-            client => CLIENT_SLOT.to_string(),
+            time => Slot::Time.mark().to_string(),
+            client => Slot::Client.mark().to_string(),
         }
     }
 
@@ -287,8 +223,8 @@ impl Pages {
             "cause": notice.cause.key(),
             "rule": notice.rule.id(),
             "name": notice.name_ascii.as_deref().unwrap_or(&notice.name),
-            "time": TIME_SLOT.to_string(),
-            "client": CLIENT_SLOT.to_string(),
+            "time": Slot::Time.mark().to_string(),
+            "client": Slot::Client.mark().to_string(),
         });
         let optional = [
             ("domain", notice.domain_ascii.clone()),

@@ -1,5 +1,6 @@
 //! What a page has to say: the cause in the visitor's words, and the evidence shown with it.
 
+use super::Slot;
 use crate::http::host::HostName;
 use crate::model::{NameRef, Status};
 use crate::policy::{Reason, Rule, Verdict, View};
@@ -74,6 +75,33 @@ impl Cause {
     }
 }
 
+/// A name of which a page says nothing that its verdict does not tell, but for the name itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OpenName {
+    /// It is below its registrable domain.
+    Below,
+    /// It is one: pages say less then.
+    Registrable,
+    /// It has none.
+    WithoutDomain,
+}
+
+impl OpenName {
+    /// The kind of a name; `None` for one that has a row, or is shown other than it is asked for.
+    pub fn of(verdict: &Verdict, name: NameRef<'_>) -> Option<Self> {
+        let is_plain = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+        let is_shown_as_it_is = |label: &[u8]| !label.starts_with(b"xn--") && label.iter().all(is_plain);
+        if verdict.filing.is_some() || name.is_root() || !name.labels().all(is_shown_as_it_is) {
+            return None;
+        }
+        Some(match verdict.registrable(name) {
+            None => Self::WithoutDomain,
+            Some(domain) if domain == name => Self::Registrable,
+            Some(_) => Self::Below,
+        })
+    }
+}
+
 /// Everything a page shows of one decision but the time and the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -100,6 +128,28 @@ pub struct Notice {
 }
 
 impl Notice {
+    /// What a page says of all names of a kind: name, domain and id are left open.
+    pub fn open(verdict: &Verdict, kind: OpenName, view: &View) -> Self {
+        let mark = |slot: Slot| slot.mark().to_string();
+        let domain = match kind {
+            OpenName::Below => Some(mark(Slot::Domain)),
+            OpenName::Registrable => Some(mark(Slot::Name)),
+            OpenName::WithoutDomain => None,
+        };
+        Self {
+            cause: Cause::of(verdict, view),
+            reason: verdict.reason,
+            rule: verdict.rule,
+            name: mark(Slot::Name),
+            name_ascii: None,
+            domain: domain.clone(),
+            domain_ascii: domain,
+            id: Some(mark(Slot::Id)),
+            site_no: None,
+            holders: Vec::new(),
+        }
+    }
+
     /// Collects what a page says of `verdict`, reached for `host` (written as `shown`) on `view`.
     pub fn new(verdict: &Verdict, host: &HostName, shown: &str, view: &View) -> Self {
         let name = host.name().map(|name| name.as_ref());

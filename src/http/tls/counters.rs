@@ -2,7 +2,8 @@
 
 use crate::count::{Counter, Gauge, Labels, Observe, Sample, Sizes};
 use crate::http::counters::OriginFailure;
-use crate::http::hello::{Foreign, HelloFault};
+use crate::http::hello::{Foreign, Hello, HelloFault};
+use crate::http::host::HostName;
 
 /// What became of a connection, in the order of `ALL`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,10 +116,15 @@ impl Counters {
         self.too_long.increment();
     }
 
-    /// Counts a whole hello, and how many reads brought it.
-    pub fn hello(&self, octets: usize, reads: usize) {
-        self.hello_sizes.observe(octets);
+    /// Counts a whole hello, what it names, and how many reads brought it.
+    pub fn found(&self, hello: &Hello<'_>, reads: usize) {
+        self.hello_sizes.observe(hello.octets);
         self.reads[reads.clamp(1, READS.len()) - 1].increment();
+        match hello.host() {
+            None => self.without_name.increment(),
+            Some(HostName::Address(_)) => self.address_names.increment(),
+            Some(HostName::Invalid | HostName::Name(_)) => {}
+        }
     }
 
     /// Counts a failure of the way to the origin.

@@ -30,6 +30,7 @@ use tokio::time::Instant;
 pub use counters::Counters;
 pub use pipes::Pipes;
 
+use super::accepted::Accepted;
 use super::buffer::Buffer;
 use super::counters::OriginFailure;
 use super::entry::Arrival;
@@ -37,7 +38,7 @@ use super::gate::{Asked, Decision, Gate};
 use super::hello::retry::{self, Answer};
 use super::hello::{Alert, Foreign, Hello, HelloError, Reader, Reading};
 use super::host::HostName;
-use super::origin::{self, Carries, Connected, Route};
+use super::origin::{self, Carries, Connected, Ends, Route};
 use super::settings::{Settings, TlsBlock};
 use super::terminate;
 use crate::model::Via;
@@ -59,8 +60,74 @@ pub fn stream_octets_max(settings: &Settings) -> usize {
     settings.hello_octets_max.saturating_mul(STREAM_PER_OCTET).saturating_add(BETWEEN_OCTETS_MAX)
 }
 
-/// Serves a connection until it ends.
-pub(super) async fn serve(gate: &Arc<Gate>, arrival: Arrival) {
+/// What the first octets of a connection come to, without a wait.
+pub(super) enum Opening {
+    /// A whole hello, whose connection goes on.
+    Judged(Judged),
+    /// A whole hello, refused: the client sends nothing before it is answered.
+    Refused(Refusal),
+    /// No whole hello, or one whose connection ends here. Nothing is counted yet.
+    Unread,
+}
+
+/// A hello that was found, and what was decided of it.
+pub(super) struct Judged {
+    named: Named,
+    decision: Decision,
+    reader: Reader,
+    goes_on: bool,
+}
+
+/// The end of a connection that is refused.
+pub(super) enum Refusal {
+    /// With an alert.
+    Alert(Alert),
+    /// With a reset.
+    Reset,
+}
+
+impl Refusal {
+    /// Ends the connection.
+    pub fn carry_out(self, accepted: Accepted) {
+        match self {
+            Self::Alert(alert) => accepted.end_with(&alert.record()),
+            Self::Reset => accepted.reset(),
+        }
+    }
+}
+
+/// Judges a connection by its first octets, if a whole hello stands in them.
+pub(super) fn open(gate: &Gate, ends: &Ends, octets: &[u8]) -> Opening {
+    let mut reader = Reader::new(gate.settings().hello_octets_max);
+    let Reading::Hello(hello) = reader.read(octets) else { return Opening::Unread };
+    let named = Named::of(&hello, ends);
+    if gate.certificates().server_for(&named.host).is_some() {
+        return Opening::Unread;
+    }
+    gate.counters().tls.found(&hello, 1);
+    let has_early_data = hello.has_early_data;
+    let goes_on = has_early_data || reader.end() < octets.len();
+    let decision = decide(gate, ends, &named);
+    let refusal = match (&decision, gate.settings().block.tls) {
+        (Decision::Block(_), TlsBlock::Alert) => Some((Outcome::Blocked, Refusal::Alert(Alert::UnrecognizedName))),
+        (Decision::Block(_), TlsBlock::Reset) => Some((Outcome::Blocked, Refusal::Reset)),
+        (Decision::NotReady, _) => Some((Outcome::NotReady, Refusal::Alert(Alert::InternalError))),
+        (Decision::Block(_), TlsBlock::Drop) | (Decision::Pass | Decision::CarveOut, _) => None,
+    };
+    match refusal.filter(|_| !goes_on) {
+        Some((outcome, refusal)) => {
+            gate.counters().tls.connection(outcome);
+            Opening::Refused(refusal)
+        }
+        None => Opening::Judged(Judged { named, decision, reader, goes_on }),
+    }
+}
+
+/// Serves a connection until it ends; `judged` where its hello was found already.
+pub(super) async fn serve(gate: &Arc<Gate>, arrival: Arrival, judged: Option<Judged>) {
+    if let Some(Judged { named, decision, reader, goes_on }) = judged {
+        return Connection { gate, arrival, reader, goes_on }.carry_out(&named, decision).await;
+    }
     let reader = Reader::new(gate.settings().hello_octets_max);
     let mut connection = Connection { gate, arrival, reader, goes_on: true };
     let named = match connection.read_hello().await {
@@ -72,10 +139,12 @@ pub(super) async fn serve(gate: &Arc<Gate>, arrival: Arrival) {
     };
     // Looked up in a statement of its own, so that no connection holds the certificates of its day.
     let server = gate.certificates().server_for(&named.host);
-    let Some(server) = server else { return connection.judge(&named).await };
+    let Some(server) = server else {
+        let decision = decide(gate, &connection.arrival.party.ends, &named);
+        return connection.carry_out(&named, decision).await;
+    };
     // Judged by the requests inside, so that who asks for a blocked name is shown why.
     gate.counters().tls.connection(Outcome::Terminated);
-    connection.arrival.answer_at_once();
     // A large state of its own, of which connections that are passed on should not have to carry any.
     Box::pin(terminate::serve(gate, server, connection.arrival)).await;
 }
@@ -89,14 +158,21 @@ struct Named {
 
 impl Named {
     /// The name in the open; without one the address reached stands for it.
-    fn of(hello: &Hello<'_>, arrival: &Arrival) -> Self {
+    fn of(hello: &Hello<'_>, ends: &Ends) -> Self {
         match &hello.server_name {
-            None => Self { host: HostName::Address(arrival.party.reached()), shown: None },
+            None => Self { host: HostName::Address(ends.reached.ip().to_canonical()), shown: None },
             Some(name) => {
                 Self { shown: (name.host == HostName::Invalid).then(|| name.text.into()), host: name.host.clone() }
             }
         }
     }
+}
+
+/// Judges a connection by the name in its hello.
+fn decide(gate: &Gate, ends: &Ends, named: &Named) -> Decision {
+    let (client, reached) = (ends.client.ip(), ends.reached.ip().to_canonical());
+    let shown = named.shown.as_deref().unwrap_or_default();
+    gate.decide_via(Via::Tls, &Asked { host: &named.host, shown, client, reached, plain_path: None })
 }
 
 /// Why no hello was read.
@@ -143,14 +219,9 @@ impl Connection<'_> {
         loop {
             match self.reader.read(self.arrival.input.filled()) {
                 Reading::Hello(hello) => {
-                    let counters = &self.gate.counters().tls;
-                    counters.hello(hello.octets, reads);
-                    match hello.host() {
-                        None => counters.without_name.increment(),
-                        Some(HostName::Address(_)) => counters.address_names.increment(),
-                        Some(HostName::Invalid | HostName::Name(_)) => {}
-                    }
-                    let (named, has_early_data) = (Named::of(&hello, &self.arrival), hello.has_early_data);
+                    self.gate.counters().tls.found(&hello, reads);
+                    let has_early_data = hello.has_early_data;
+                    let named = Named::of(&hello, &self.arrival.party.ends);
                     self.goes_on = has_early_data || self.reader.end() < self.arrival.input.filled().len();
                     return Ok(named);
                 }
@@ -169,7 +240,7 @@ impl Connection<'_> {
         let begun = Instant::now();
         loop {
             match self.reader.read(self.arrival.input.filled()) {
-                Reading::Hello(hello) => return Ok(Named::of(&hello, &self.arrival)),
+                Reading::Hello(hello) => return Ok(Named::of(&hello, &self.arrival.party.ends)),
                 Reading::Malformed(error) => return Err(Stop::Malformed(error)),
                 Reading::NeedMore => {}
                 Reading::NotTls(foreign) => return Err(Stop::Foreign(foreign)),
@@ -249,15 +320,14 @@ impl Connection<'_> {
     //--- Passing on --------------------------------------------------------------------------------------------------
 
     /// Acts on the verdict.
-    async fn judge(&mut self, named: &Named) {
-        let (client, reached) = (self.arrival.party.client(), self.arrival.party.reached());
-        let shown = named.shown.as_deref().unwrap_or_default();
-        let asked = Asked { host: &named.host, shown, client, reached, plain_path: None };
-        match self.gate.decide_via(Via::Tls, &asked) {
+    async fn carry_out(&mut self, named: &Named, decision: Decision) {
+        match decision {
             // The carve-out is one of requests.
             // Boxed: a connection that is refused should not carry its state.
             Decision::Pass | Decision::CarveOut => Box::pin(self.pass(named)).await,
-            Decision::Block(_) => {
+            Decision::Block(blocked) => {
+                // Nothing that waits holds the data of its day.
+                drop(blocked);
                 self.counters().connection(Outcome::Blocked);
                 self.block().await;
             }
@@ -280,7 +350,6 @@ impl Connection<'_> {
             Err(failure) => return self.origin_failed(failure).await,
         };
         self.counters().connection(Outcome::Passed);
-        self.arrival.answer_at_once();
         if self.give_answer(&answer).await.is_none() {
             return;
         }

@@ -53,8 +53,10 @@ impl<'a> Ways<'a> {
 
     /// Goes on until both ways have ended, or one failed.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut turn = Turn { pipes: self.pipes, moved: self.moved, context };
+        let mut turn = Turn { pipes: self.pipes, moved: self.moved, is_last: false, context };
+        turn.is_last = self.back.stage == Stage::Over;
         let there = self.there.poll(&mut turn, &mut self.client.0, &mut self.origin.1)?;
+        turn.is_last = self.there.stage == Stage::Over;
         let back = self.back.poll(&mut turn, &mut self.origin.0, &mut self.client.1)?;
         if there.is_ready() && back.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
@@ -75,6 +77,8 @@ impl Drop for Ways<'_> {
 struct Turn<'a, 'b> {
     pipes: &'a Pipes,
     moved: &'a AtomicBool,
+    /// True when the other way is over: what follows is the end of both connections, which tells the writer as well.
+    is_last: bool,
     context: &'a mut Context<'b>,
 }
 
@@ -120,7 +124,9 @@ impl Way {
             } else if self.pipe.as_ref().is_some_and(Pipe::is_filled) {
                 ready!(self.drain(turn, to))?;
             } else if self.stage == Stage::Ended {
-                ready!(Pin::new(&mut *to).poll_shutdown(turn.context))?;
+                if !turn.is_last {
+                    ready!(Pin::new(&mut *to).poll_shutdown(turn.context))?;
+                }
                 self.stage = Stage::Over;
                 self.leave_pipe(turn);
             } else if self.pipe.is_some() {
