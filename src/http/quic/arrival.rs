@@ -64,6 +64,14 @@ pub struct Contents {
     pub has_handshake: bool,
 }
 
+/// True for the tail that some clients pad datagrams with Initials with: any number of octets 0xc8, then 0x13, by which they
+/// ask the network for its rate (SCONE). No server reads a packet in it: it is cut short, or of a version 0xc8c8c8c8.
+fn is_scone_padding(octets: &[u8]) -> bool {
+    const FILLER: u8 = 0xc8;
+    const LAST: u8 = 0x13;
+    matches!(octets, [filler @ .., LAST] if !filler.is_empty() && filler.iter().all(|octet| *octet == FILLER))
+}
+
 /// What the packets of a datagram with a long header are; `None` where they are not all of one connection and version.
 ///
 /// A sender puts packets of one connection into a datagram, and a receiver should ignore others (RFC 9000 section 12.2); one
@@ -85,6 +93,7 @@ pub fn contents(datagram: &[u8]) -> Option<Contents> {
                 rest = &rest[long.packet.len()..];
             }
             Ok(Packet::Short(_)) => {}
+            _ if is_scone_padding(rest) => {}
             Ok(Packet::Negotiation | Packet::Unknown(_)) => return None,
             // Padding behind the last packet begins with 0; a long header that cannot be read here may be read elsewhere.
             Err(_) if rest.first().is_some_and(|octet| octet & LONG_HEADER != 0) => return None,

@@ -178,6 +178,27 @@ async fn q04_frames_before_the_hello_and_any_packet_number() {
 }
 
 #[tokio::test]
+async fn q04_what_some_clients_put_behind_an_initial_is_no_packet() {
+    let gate = QuicGate::start().await;
+    let mut expected = Vec::new();
+    // From too short for a header to one that reads as another version with long connection IDs.
+    for count in [1, 3, 4, 5, 10, 180, 300, 500] {
+        let tail = [&vec![0xc8; count][..], &[0x13]].concat();
+        let client = gate.client().await;
+        let padded = |name| [Plain { octets: 1250 - tail.len(), ..hello(name) }.sealed(), tail.clone()].concat();
+        client.send(&padded(UNFILED)).await;
+        assert_eq!(client.closed(Version::V1).await, REFUSED, "{count}");
+        client.send(&Plain { dcid: vec![5; 8], ..hello(UNFILED) }.sealed()).await;
+        assert_eq!(close_code(Version::V1, &[5; 8], &client.recv().await), REFUSED);
+        let client = gate.client().await;
+        client.send(&padded(FILED)).await;
+        expected.push(padded(FILED));
+        gate.origin.nth(expected.len() - 1).await;
+    }
+    gate.origin_saw(&expected).await;
+}
+
+#[tokio::test]
 async fn q05_early_data_wait_for_the_verdict() {
     let gate = QuicGate::start().await;
     let halves = |name: &str| {
