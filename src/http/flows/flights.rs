@@ -15,7 +15,7 @@ use super::udp::Ecn;
 use crate::http::Counters;
 use crate::http::hello::Hello;
 use crate::http::host::HostName;
-use crate::http::quic::{Cid, CloseCode, Flight, FlightError, Long, Reading, Version};
+use crate::http::quic::{Cid, CloseCode, Flight, FlightError, Long, Reading, Version, may_begin};
 
 /// Flights that wait for the rest of their hello. It follows within milliseconds, so this is 100,000 new ones a second.
 pub const WAITING_MAX: usize = 8192;
@@ -131,6 +131,9 @@ impl Flights {
         }
         if !shown.begins {
             return Step::Drop(Dropped::NoFlow);
+        }
+        if !may_begin(first) {
+            return Step::Drop(Dropped::CidTooShort);
         }
         if self.by_pair.get(&pair).is_some_and(|entries| entries.len() >= PER_PAIR_MAX) {
             return Step::Drop(Dropped::Refused);

@@ -390,7 +390,6 @@ struct From<'a> {
 
 fn dropped(unwanted: Unwanted) -> Dropped {
     match unwanted {
-        Unwanted::CidTooShort => Dropped::CidTooShort,
         Unwanted::FromServer => Dropped::FromServer,
         Unwanted::NoPacket(_) => Dropped::NotQuic,
         Unwanted::TooSmall => Dropped::TooSmall,

@@ -10,7 +10,9 @@ use icpgate::http::quic::reply::AMPLIFICATION_MAX;
 use super::rows::REFUSED;
 use crate::harness::fixture;
 use crate::harness::quic::{DCID, Plain, SCID, crypto};
-use crate::harness::quic_gate::{FILED, QuicClient, QuicGate, SERVER, UNFILED, close_code, handshake, hello, short};
+use crate::harness::quic_gate::{
+    FILED, QuicClient, QuicGate, SERVER, UNFILED, close_code, handshake, hello, server_hello, short,
+};
 use crate::harness::tls::Sketch;
 
 #[tokio::test]
@@ -196,4 +198,27 @@ async fn q13_a_server_without_connection_ids_is_known_by_addresses_alone() {
     other.send(&handshake(&[], &SCID)).await;
     gate.until_dropped(Dropped::NoFlow, 2).await;
     gate.origin_saw(&[hello(FILED).sealed(), handshake(&[], &SCID), short(&[], 1)]).await;
+}
+
+#[tokio::test]
+async fn q13_a_server_with_short_connection_ids_is_no_obstacle() {
+    for server in [&[][..], &[9], &[1, 2, 3, 4], &[7; 7]] {
+        let gate = QuicGate::start().await;
+        let client = gate.client().await;
+        client.send(&hello(FILED).sealed()).await;
+        let (path, _) = gate.origin.nth(0).await;
+        gate.origin.send(path, &server_hello(server)).await;
+        client.recv().await;
+        let to_server = Plain { dcid: server.to_vec(), keys_of: Some(DCID.to_vec()), ..Plain::new(vec![1]) };
+        let acks = [1, 2].map(|number| Plain { number, ..to_server.clone() }.sealed());
+        client.send(&acks[0]).await;
+        client.send(&acks[1]).await;
+        client.send(&Plain { dcid: server.to_vec(), number: 9, ..hello(UNFILED) }.sealed()).await;
+        gate.until_dropped(Dropped::NotAuthentic, 1).await;
+        // Nobody begins with so few octets.
+        let other = gate.client().await;
+        other.send(&Plain { dcid: server.to_vec(), ..hello(FILED) }.sealed()).await;
+        gate.until_dropped(Dropped::CidTooShort, 1).await;
+        gate.origin_saw(&[hello(FILED).sealed(), acks[0].clone(), acks[1].clone()]).await;
+    }
 }
