@@ -79,7 +79,7 @@ pub enum Dropped {
     NotAuthentic,
     /// No packet of QUIC.
     NotQuic,
-    /// Of a flight that is refused.
+    /// Of a flight that is refused, or of a flow that a verdict ended.
     Refused,
     /// The system did not take it.
     SendFailed,

@@ -83,9 +83,11 @@ impl FlowGate {
         self.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// Forgets flights that are over their time.
+    /// Forgets flights that are over their time, and flows that ended long ago.
     pub fn expire(&self) {
-        self.flights().expire(Instant::now());
+        let now = Instant::now();
+        self.flights().expire(now);
+        self.paths.revoked().expire(now);
     }
 
     /// Ends a path with what passed on it.
@@ -106,31 +108,51 @@ impl FlowGate {
         for datagram in run.datagrams() {
             let end = at + datagram.len();
             if datagram[0] & LONG_HEADER != 0 {
-                self.take_short(&from, &Run { octets: &run.octets[begin..at], ..*run });
+                self.take_short(&from, &run.part(begin..at));
                 self.take_long(&from, datagram, run.ecn);
                 begin = end;
             }
             at = end;
         }
-        self.take_short(&from, &Run { octets: &run.octets[begin..], ..*run });
+        self.take_short(&from, &run.part(begin..at));
     }
 
-    /// Short headers: on the pair's path, else by connection ID (D-Q8, D-Q13). The fixed bit may be negotiated away.
+    /// Short headers: on the pair's path, else by connection ID (D-Q8, D-Q13).
     fn take_short(self: &Arc<Self>, from: &From<'_>, run: &Run<'_>) {
         if let Some(path) = self.paths.of(&from.pair) {
             if path.is_opening() && run.datagrams().any(|datagram| path.knows_begin(&datagram[1..])) {
                 self.paths.prove(&path);
             }
-            return self.forward(&path, run);
+            return self.forward_short(&path, run);
         }
         for datagram in run.datagrams() {
             // The first opens the path that the others find.
             let path = self.paths.of(&from.pair).or_else(|| self.moved(from, self.paths.of_short(&datagram[1..])?));
             match path {
-                Some(path) => self.forward(&path, &Run::one(datagram, run.ecn)),
+                Some(path) => self.forward_short(&path, &Run::one(datagram, run.ecn)),
                 None => self.counters().drop(Dropped::NoFlow, 1),
             }
         }
+    }
+
+    /// Forwards short headers together, but for those that do not go on.
+    fn forward_short(&self, path: &Path, run: &Run<'_>) {
+        let (mut begin, mut at) = (0, 0);
+        for datagram in run.datagrams() {
+            let end = at + datagram.len();
+            if let Some(why) = self.unwanted_short(datagram) {
+                self.forward(path, &run.part(begin..at));
+                self.counters().drop(why, 1);
+                begin = end;
+            }
+            at = end;
+        }
+        self.forward(path, &run.part(begin..at));
+    }
+
+    /// Why a short header does not go on, although its client has a path.
+    fn unwanted_short(&self, datagram: &[u8]) -> Option<Dropped> {
+        self.paths.revoked().has_begin(&datagram[1..]).then_some(Dropped::Refused)
     }
 
     /// A datagram that begins with a long header.

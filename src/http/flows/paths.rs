@@ -1,4 +1,5 @@
-//! All paths: found by address pair and by the server's connection IDs, bounded, those with a proven client apart.
+//! All paths: found by address pair and by the server's connection IDs, bounded, those with a proven client apart; and what
+//! those were called that a verdict ended.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,19 +13,18 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::Pair;
+use super::cids::Cids;
 use super::counters::PathEnd;
 use super::path::{Family, PATHS_PER_FAMILY_MAX, Path};
+use super::revoked::Revoked;
 use super::udp::Udp;
 use crate::clients::Clients;
 use crate::http::Counters;
 use crate::http::host::HostName;
 use crate::http::quic::Cid;
-use crate::http::quic::header::CID_OCTETS_MAX;
 
 /// Of all paths, one in so many may be such whose client has not proven its address.
 const OPENING_SHARE: usize = 4;
-/// Shortest connection ID that tells a flow from others by itself.
-const CID_OCTETS_MIN: usize = 4;
 /// How long a flow's path must have been silent before a newer one takes its place.
 const SIBLING_SILENCE: Duration = Duration::from_secs(1);
 
@@ -48,9 +48,8 @@ pub enum PathError {
 /// All paths.
 pub struct Paths {
     by_pair: DashMap<Pair, Arc<Path>>,
-    by_cid: DashMap<Cid, Weak<Path>>,
-    /// How many connection IDs of each length are known.
-    lengths: [AtomicUsize; CID_OCTETS_MAX + 1],
+    by_cid: Cids<Weak<Path>>,
+    revoked: Revoked,
     /// Those with an unproven client, oldest first, others among them.
     opening: Mutex<VecDeque<Weak<Path>>>,
     opening_count: AtomicUsize,
@@ -65,8 +64,8 @@ impl Paths {
     pub fn new(most: usize, clients: Arc<Clients>, counters: Arc<Counters>) -> Self {
         Self {
             by_pair: DashMap::new(),
-            by_cid: DashMap::new(),
-            lengths: Default::default(),
+            by_cid: Cids::default(),
+            revoked: Revoked::default(),
             opening: Mutex::default(),
             opening_count: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
@@ -83,16 +82,17 @@ impl Paths {
 
     /// The path whose server has a connection ID that what follows a short header's first octet begins with (D-Q8).
     pub fn of_short(&self, after_first: &[u8]) -> Option<Arc<Path>> {
-        let is_used = |length: &usize| self.lengths[*length].load(Ordering::Relaxed) > 0;
-        (CID_OCTETS_MIN..=CID_OCTETS_MAX)
-            .rev()
-            .filter(is_used)
-            .find_map(|length| self.of_cid(after_first.get(..length)?))
+        self.by_cid.find_begin(after_first, |path| path.upgrade())
     }
 
     /// The path whose server has a connection ID.
     pub fn of_cid(&self, cid: &[u8]) -> Option<Arc<Path>> {
-        self.by_cid.get(&Cid::new(cid)?)?.upgrade()
+        self.by_cid.get(cid)?.upgrade()
+    }
+
+    /// The connection IDs of paths that a verdict ended.
+    pub fn revoked(&self) -> &Revoked {
+        &self.revoked
     }
 
     /// Every path, to look at all.
@@ -140,7 +140,7 @@ impl Paths {
         let path = self.insert(pair, listener, of.family.clone(), peer)?;
         path.prove();
         for cid in of.cids() {
-            self.learn(&path, cid);
+            self.share(&path, cid);
         }
         self.show();
         Ok(Opened { path, gone })
@@ -209,14 +209,20 @@ impl Paths {
 
     //--- Going on ----------------------------------------------------------------------------------------------------
 
-    /// Notes a connection ID that the server chose on a path.
+    /// Notes a connection ID that the server chose on a path, for a connection that was judged.
     pub fn learn(&self, path: &Arc<Path>, cid: Cid) {
-        if !path.learn(cid) || cid.octets().len() < CID_OCTETS_MIN {
+        if !path.has_ended() {
+            self.revoked.forgive(&cid);
+        }
+        self.share(path, cid);
+    }
+
+    /// Notes a connection ID of the server's on a path.
+    fn share(&self, path: &Arc<Path>, cid: Cid) {
+        if !path.learn(cid) {
             return;
         }
-        if self.by_cid.insert(cid, Arc::downgrade(path)).is_none() {
-            self.lengths[cid.octets().len()].fetch_add(1, Ordering::Relaxed);
-        }
+        self.by_cid.insert(cid, Arc::downgrade(path));
         if path.has_ended() {
             self.forget_cids(path);
         }
@@ -230,9 +236,12 @@ impl Paths {
         }
     }
 
-    /// Ends a path, once.
+    /// Ends a path, once. After a verdict its connections go on over no other.
     pub fn end(&self, path: &Arc<Path>, why: PathEnd) {
         let Some(was_opening) = path.end() else { return };
+        if why == PathEnd::Verdict {
+            self.revoked.add(path.cids(), Instant::now());
+        }
         self.by_pair.remove_if(&path.pair, |_, found| Arc::ptr_eq(found, path));
         self.forget_cids(path);
         self.count.fetch_sub(1, Ordering::Relaxed);
@@ -244,10 +253,7 @@ impl Paths {
 
     fn forget_cids(&self, path: &Arc<Path>) {
         for cid in path.cids() {
-            let is_of = |_: &Cid, found: &Weak<Path>| std::ptr::eq(found.as_ptr(), Arc::as_ptr(path));
-            if self.by_cid.remove_if(&cid, is_of).is_some() {
-                self.lengths[cid.octets().len()].fetch_sub(1, Ordering::Relaxed);
-            }
+            self.by_cid.remove_if(&cid, |found| std::ptr::eq(found.as_ptr(), Arc::as_ptr(path)));
         }
     }
 
