@@ -77,7 +77,7 @@ pub enum Dropped {
     NoFlow,
     /// An Initial that no flight reads, or that came before.
     NotAuthentic,
-    /// No packet of QUIC.
+    /// No packet of QUIC, or none as far as can be told.
     NotQuic,
     /// Of a flight that is refused, or of a flow that a verdict ended.
     Refused,

@@ -29,6 +29,8 @@ use crate::model::Via;
 
 /// The long header bit (RFC 8999 section 5).
 const LONG_HEADER: u8 = 0x80;
+/// The bit that is 1 in packets of QUIC, unless both peers have agreed otherwise (RFC 9000 section 17.3.1, RFC 9287).
+const FIXED: u8 = 0x40;
 
 /// The QUIC gate without its listeners.
 pub struct FlowGate {
@@ -140,7 +142,7 @@ impl FlowGate {
         let (mut begin, mut at) = (0, 0);
         for datagram in run.datagrams() {
             let end = at + datagram.len();
-            if let Some(why) = self.unwanted_short(datagram) {
+            if let Some(why) = self.unwanted_short(path, datagram) {
                 self.forward(path, &run.part(begin..at));
                 self.counters().drop(why, 1);
                 begin = end;
@@ -151,7 +153,10 @@ impl FlowGate {
     }
 
     /// Why a short header does not go on, although its client has a path.
-    fn unwanted_short(&self, datagram: &[u8]) -> Option<Dropped> {
+    fn unwanted_short(&self, path: &Path, datagram: &[u8]) -> Option<Dropped> {
+        if datagram[0] & FIXED == 0 && !path.may_be_unfixed(datagram) {
+            return Some(Dropped::NotQuic);
+        }
         self.paths.revoked().has_begin(&datagram[1..]).then_some(Dropped::Refused)
     }
 
@@ -376,8 +381,12 @@ impl FlowGate {
 
     /// Forwards datagrams of the origin, and learns what it is called.
     pub fn give_back(&self, path: &Arc<Path>, run: &Run<'_>) {
-        for datagram in run.datagrams().filter(|datagram| datagram[0] & LONG_HEADER != 0) {
-            self.learn(path, datagram);
+        for datagram in run.datagrams() {
+            match datagram[0] & (LONG_HEADER | FIXED) {
+                FIXED => {}
+                0 => path.family.note_unfixed(),
+                _ => self.learn(path, datagram),
+            }
         }
         let (count, lost) = (run.count(), path.back(run));
         self.counters().drop(Dropped::SendFailed, lost);

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -10,10 +10,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Pair;
+use super::cids::CID_OCTETS_MIN;
 use super::udp::{Run, Udp};
 use crate::clients::ClientPlace;
 use crate::http::host::HostName;
 use crate::http::quic::Cid;
+use crate::http::quic::foreign::is_foreign;
 
 /// Connection IDs of the server known for one path: a client's several connections, or a few answers to one.
 pub const CIDS_MAX: usize = 32;
@@ -36,6 +38,8 @@ pub struct Family {
     pub hosts: Mutex<Vec<HostName>>,
     /// The paths, gone ones among them.
     pub paths: Mutex<Vec<Weak<Path>>>,
+    /// The origin has sent a short header whose fixed bit is 0.
+    is_unfixed: AtomicBool,
 }
 
 impl Family {
@@ -50,6 +54,11 @@ impl Family {
             hosts.push(host);
         }
         has_room
+    }
+
+    /// Notes that the origin lets the fixed bit be 0, which it does for clients that know of that (RFC 9287 section 3).
+    pub fn note_unfixed(&self) {
+        self.is_unfixed.store(true, Ordering::Relaxed);
     }
 
     /// True while all its names satisfy `passes`.
@@ -169,10 +178,21 @@ impl Path {
         self.cids.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|known| known.octets() == cid)
     }
 
-    /// True where what follows a short header's first octet begins with a connection ID of the server's, if it has any octet.
+    /// True where what follows a short header's first octet begins with a connection ID of the server's, long enough for
+    /// that to say something.
     pub fn knows_begin(&self, after_first: &[u8]) -> bool {
-        let is_begin = |cid: &Cid| !cid.octets().is_empty() && after_first.starts_with(cid.octets());
+        let is_begin = |cid: &Cid| cid.octets().len() >= CID_OCTETS_MIN && after_first.starts_with(cid.octets());
         self.cids.lock().unwrap_or_else(PoisonError::into_inner).iter().any(is_begin)
+    }
+
+    /// True where a datagram of the client's whose two first bits are 0 is to be taken for a short header of this flow.
+    ///
+    /// A client lets the fixed bit be 0 if the server has said that it may (RFC 9287), which is not seen. So it may where the
+    /// datagram goes to a connection ID of the server's, and anywhere once the server itself has let it be 0: as a rule
+    /// those who allow it do it. But never in what begins as another protocol does.
+    pub fn may_be_unfixed(&self, datagram: &[u8]) -> bool {
+        let is_of_flow = || self.family.is_unfixed.load(Ordering::Relaxed) || self.knows_begin(&datagram[1..]);
+        !is_foreign(datagram) && is_of_flow()
     }
 
     /// The connection IDs of the server.

@@ -23,6 +23,7 @@
 
 pub mod arrival;
 pub mod crypto;
+pub mod foreign;
 pub mod frame;
 pub mod header;
 pub mod initial;

@@ -11,7 +11,7 @@ use super::rows::REFUSED;
 use crate::harness::fixture;
 use crate::harness::quic::{DCID, Plain, SCID, crypto};
 use crate::harness::quic_gate::{
-    FILED, QuicClient, QuicGate, SERVER, UNFILED, close_code, handshake, hello, server_hello, short,
+    FILED, QuicClient, QuicGate, SERVER, UNFILED, close_code, handshake, hello, server_hello, short, short_unfixed,
 };
 use crate::harness::tls::Sketch;
 
@@ -79,23 +79,49 @@ async fn q08_one_flow_has_few_paths() {
 #[tokio::test]
 async fn q08_a_negotiated_fixed_bit_is_no_obstacle() {
     let gate = QuicGate::start().await;
-    let client = gate.client().await;
-    let mut first = hello(FILED).sealed();
-    client.send(&first).await;
-    let (path, _) = gate.origin.nth(0).await;
-    for mut datagram in [short(&SERVER, 1), handshake(&DCID, &SCID)] {
-        datagram[0] &= !0x40;
-        client.send(&datagram).await;
-    }
-    let mut expected = short(&SERVER, 1);
-    expected[0] &= !0x40;
-    assert_eq!(gate.origin.nth(1).await, (path, expected));
+    let (client, path) = gate.established().await;
+    // To a server that is known it may be 0: who sends it was told so by this server.
+    client.send(&short_unfixed(&SERVER, 1)).await;
+    assert_eq!(gate.origin.nth(2).await, (path, short_unfixed(&SERVER, 1)));
+    // To others only once the origin shows that it has heard of that.
+    client.send(&short_unfixed(&[0x44; 8], 2)).await;
+    gate.until_dropped(Dropped::NotQuic, 1).await;
+    gate.origin.send(path, &short_unfixed(&SCID, 3)).await;
+    assert_eq!(client.recv().await, short_unfixed(&SCID, 3));
+    client.send(&short_unfixed(&[0x44; 8], 4)).await;
+    assert_eq!(gate.origin.nth(3).await, (path, short_unfixed(&[0x44; 8], 4)));
+    let mut unknown = handshake(&DCID, &SCID);
+    unknown[0] &= !0x40;
+    client.send(&unknown).await;
     gate.until_dropped(Dropped::NoFlow, 1).await;
     // An Initial that lacks it is read, so that a server that reads it too is told nothing new.
-    first = unfixed(UNFILED);
     let other = gate.client().await;
-    other.send(&first).await;
+    other.send(&Plain { fixed: 0, ..hello(UNFILED) }.sealed()).await;
     assert_eq!(other.closed(Version::V1).await, REFUSED);
+}
+
+#[tokio::test]
+async fn q08_other_protocols_do_not_ride_an_open_path() {
+    let gate = QuicGate::start().await;
+    let (client, path) = gate.established().await;
+    // gQUIC Q043 as its client begins (public flags, connection ID, version), also called like the known server; a DTLS
+    // 1.2 hello; a STUN binding request; a DNS query.
+    let gquic = |cid: &[u8; 8]| [&[0x0d][..], cid, b"Q043", &[1; 1300]].concat();
+    let dtls = [&[0x16, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 60, 1][..], &[0; 59]].concat();
+    let stun = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+    let dns = [&[0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], b"\x01u\x02cn\0\0\x01\0\x01"].concat();
+    for datagram in [&gquic(&[9; 8]), &gquic(&SERVER), &dtls, &stun, &dns] {
+        client.send(datagram).await;
+    }
+    gate.until_dropped(Dropped::NotQuic, 5).await;
+    // A server that lets the bit be 0 opens the path for QUIC, not for what is known to be something else.
+    gate.origin.send(path, &short_unfixed(&SCID, 1)).await;
+    client.recv().await;
+    for datagram in [&gquic(&[9; 8]), &gquic(&SERVER), &dtls] {
+        client.send(datagram).await;
+    }
+    gate.until_dropped(Dropped::NotQuic, 8).await;
+    gate.origin_saw(&[hello(FILED).sealed(), handshake(&SERVER, &SCID)]).await;
 }
 
 /// A hello whose fixed bit is 0, and authentic.
