@@ -123,7 +123,7 @@ impl FlowGate {
     fn take_short(self: &Arc<Self>, from: &From<'_>, run: &Run<'_>) {
         if let Some(path) = self.paths.of(&from.pair) {
             if path.is_opening() && run.datagrams().any(|datagram| path.knows_begin(&datagram[1..])) {
-                self.paths.prove(&path);
+                self.prove(&path);
             }
             return self.forward_short(&path, run);
         }
@@ -238,15 +238,26 @@ impl FlowGate {
     }
 
     /// Who sends Handshake packets to the server's connection ID has read what was sent to the address it claims.
-    fn note_handshake(&self, path: &Path, dcid: &[u8]) {
+    fn note_handshake(&self, path: &Arc<Path>, dcid: &[u8]) {
         if path.is_opening() && path.knows(dcid) {
-            self.paths.prove(path);
+            self.prove(path);
             self.flights().went_on(&path.pair, dcid);
+        }
+    }
+
+    /// Notes that a path's client has proven its address, from which on it has a place among the client's connections.
+    fn prove(&self, path: &Arc<Path>) {
+        if !self.paths.prove(path) {
+            self.note_error(&PathError::Client);
+            self.flights().forget_passed(&path.pair);
         }
     }
 
     fn forward(&self, path: &Path, run: &Run<'_>) {
         let count = run.count();
+        if path.has_ended() {
+            return self.counters().drop(Dropped::NoFlow, count);
+        }
         if count == 0 {
             return;
         }

@@ -21,13 +21,15 @@
 //! Limits: [`flights`] (flights in number, octets and time, by what they wait for), [`paths`] (paths in number, those whose
 //! client has not proven its address apart, paths of one flow, connection IDs of one path), [`revoked`] (connection IDs of
 //! flows that ended, in number and time), [`pace`] (replies a second), `Settings::quic_flows_max`,
-//! `Settings::connections_per_client_max`. A flood of first Initials, forged or not, takes the places of such as itself: a
-//! path that its client has proven is never given up for another.
+//! `Settings::connections_per_client_max`. A flood of first Initials, forged or not, takes the places of such as itself
+//! ([`opening`]): a path that its client has proven is never given up for another, and counts from then on as one of the
+//! client's connections.
 
 pub mod cids;
 pub mod counters;
 pub mod flights;
 pub mod gate;
+pub mod opening;
 pub mod pace;
 pub mod path;
 pub mod paths;

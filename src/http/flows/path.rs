@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -71,6 +71,8 @@ impl Family {
 pub struct Path {
     /// Whose it is.
     pub pair: Pair,
+    /// Which path it is, counted from the first one on.
+    pub number: u64,
     /// Where its client's datagrams come from, and answers go.
     pub listener: Arc<Udp>,
     /// What was judged, shared with the other paths of the flow.
@@ -84,20 +86,22 @@ pub struct Path {
     /// When octets last came from either side, in milliseconds since it began.
     last_ms: AtomicU64,
     cids: Mutex<Vec<Cid>>,
-    _place: ClientPlace,
+    /// Its place among its client's connections, once that has proven its address.
+    place: OnceLock<ClientPlace>,
 }
 
 impl Path {
-    /// A path to the origin at `peer`; an error is the system's.
+    /// A path to the origin at `peer`, whose client is unproven; an error is the system's.
     pub fn open(
         pair: Pair,
         listener: Arc<Udp>,
         family: Arc<Family>,
         peer: SocketAddr,
-        place: ClientPlace,
+        number: u64,
     ) -> io::Result<Self> {
         Ok(Self {
             pair,
+            number,
             listener,
             family,
             stop: Notify::new(),
@@ -107,7 +111,7 @@ impl Path {
             begun: Instant::now(),
             last_ms: AtomicU64::new(0),
             cids: Mutex::default(),
-            _place: place,
+            place: OnceLock::new(),
         })
     }
 
@@ -155,10 +159,20 @@ impl Path {
         self.state.compare_exchange(OPENING, OPEN, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Ends it; gives whether it was opening, or `None` when it had ended.
-    pub fn end(&self) -> Option<bool> {
-        let before = self.state.swap(ENDED, Ordering::AcqRel);
-        (before != ENDED).then_some(before == OPENING)
+    /// Gives it its place among its client's connections.
+    pub fn seat(&self, place: ClientPlace) {
+        // A path is proven once.
+        let _ = self.place.set(place);
+    }
+
+    /// Ends it; false when it had ended.
+    pub fn end(&self) -> bool {
+        self.state.swap(ENDED, Ordering::AcqRel) != ENDED
+    }
+
+    /// Ends it if its client is unproven; false otherwise.
+    pub fn end_opening(&self) -> bool {
+        self.state.compare_exchange(OPENING, ENDED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     //--- Connection IDs ----------------------------------------------------------------------------------------------

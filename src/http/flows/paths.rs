@@ -1,11 +1,10 @@
 //! All paths: found by address pair and by the server's connection IDs, bounded, those with a proven client apart; and what
 //! those were called that a verdict ended.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -15,10 +14,11 @@ use tokio::time::Instant;
 use super::Pair;
 use super::cids::Cids;
 use super::counters::PathEnd;
+use super::opening::Opening;
 use super::path::{Family, PATHS_PER_FAMILY_MAX, Path};
 use super::revoked::Revoked;
 use super::udp::Udp;
-use crate::clients::Clients;
+use crate::clients::{ClientPlace, Clients};
 use crate::http::Counters;
 use crate::http::host::HostName;
 use crate::http::quic::Cid;
@@ -50,9 +50,8 @@ pub struct Paths {
     by_pair: DashMap<Pair, Arc<Path>>,
     by_cid: Cids<Weak<Path>>,
     revoked: Revoked,
-    /// Those with an unproven client, oldest first, others among them.
-    opening: Mutex<VecDeque<Weak<Path>>>,
-    opening_count: AtomicUsize,
+    opening: Opening,
+    opened: AtomicU64,
     count: AtomicUsize,
     most: usize,
     clients: Arc<Clients>,
@@ -66,8 +65,8 @@ impl Paths {
             by_pair: DashMap::new(),
             by_cid: Cids::default(),
             revoked: Revoked::default(),
-            opening: Mutex::default(),
-            opening_count: AtomicUsize::new(0),
+            opening: Opening::default(),
+            opened: AtomicU64::new(0),
             count: AtomicUsize::new(0),
             most,
             clients,
@@ -108,18 +107,30 @@ impl Paths {
     //--- Opening -----------------------------------------------------------------------------------------------------
 
     /// Opens the path of a pair for a host that passed. Gives those that had to go for it as well.
+    ///
+    /// The client has a place for it from its proof on; so many others of its may open at the same time.
     pub fn open(&self, pair: Pair, listener: &Arc<Udp>, peer: SocketAddr, host: HostName) -> Result<Opened, PathError> {
         let family = Arc::new(Family::default());
         if !family.admit(host) {
             return Err(PathError::Hosts);
         }
-        let mut gone = Vec::new();
-        while self.count() >= self.most || self.opening_count.load(Ordering::Relaxed) >= self.opening_max() {
-            gone.push(self.evict_opening().ok_or(PathError::Full)?);
+        let client = pair.client_ip();
+        if !self.clients.has_room(client) {
+            return Err(PathError::Client);
         }
-        let path = self.insert(pair, listener, family, peer)?;
-        self.opening_count.fetch_add(1, Ordering::Relaxed);
-        self.queue_opening(&path);
+        let mut gone = Vec::new();
+        while self.count() >= self.most || self.opening.count() >= self.opening_max() {
+            self.evict(self.opening.pop().ok_or(PathError::Full)?, &mut gone);
+        }
+        while self.opening.count_of(client) >= self.clients.each_max() {
+            self.evict(self.opening.pop_of(client).ok_or(PathError::Client)?, &mut gone);
+        }
+        let path = self.insert(pair, listener, family, peer, None)?;
+        self.opening.add(&path);
+        if !path.is_opening() {
+            // Another task was faster.
+            self.opening.remove(&path);
+        }
         self.show();
         Ok(Opened { path, gone })
     }
@@ -133,12 +144,12 @@ impl Paths {
         peer: SocketAddr,
     ) -> Result<Opened, PathError> {
         let mut gone = Vec::new();
-        if self.count() >= self.most {
-            gone.push(self.evict_opening().ok_or(PathError::Full)?);
+        while self.count() >= self.most {
+            self.evict(self.opening.pop().ok_or(PathError::Full)?, &mut gone);
         }
         gone.extend(self.make_room_among_siblings(&of.family)?);
-        let path = self.insert(pair, listener, of.family.clone(), peer)?;
-        path.prove();
+        let place = self.clients.enter(pair.client_ip()).ok_or(PathError::Client)?;
+        let path = self.insert(pair, listener, of.family.clone(), peer, Some(place))?;
         for cid in of.cids() {
             self.share(&path, cid);
         }
@@ -146,15 +157,21 @@ impl Paths {
         Ok(Opened { path, gone })
     }
 
+    /// Puts a path in; with a place its client is proven.
     fn insert(
         &self,
         pair: Pair,
         listener: &Arc<Udp>,
         family: Arc<Family>,
         peer: SocketAddr,
+        place: Option<ClientPlace>,
     ) -> Result<Arc<Path>, PathError> {
-        let place = self.clients.enter(pair.client_ip()).ok_or(PathError::Client)?;
-        let path = Arc::new(Path::open(pair, listener.clone(), family, peer, place)?);
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let path = Arc::new(Path::open(pair, listener.clone(), family, peer, number)?);
+        if let Some(place) = place {
+            path.seat(place);
+            path.prove();
+        }
         let mut siblings = path.family.paths.lock().unwrap_or_else(PoisonError::into_inner);
         siblings.push(Arc::downgrade(&path));
         drop(siblings);
@@ -188,22 +205,11 @@ impl Paths {
         (self.most / OPENING_SHARE).max(1)
     }
 
-    fn queue_opening(&self, path: &Arc<Path>) {
-        let mut opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        opening.push_back(Arc::downgrade(path));
-        if opening.len() > 2 * self.opening_max() {
-            opening.retain(|path| path.upgrade().is_some_and(|path| path.is_opening()));
-        }
-    }
-
-    /// Ends the oldest path whose client is unproven.
-    fn evict_opening(&self) -> Option<Arc<Path>> {
-        loop {
-            let oldest = self.opening.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
-            if let Some(path) = oldest.upgrade().filter(|path| path.is_opening()) {
-                self.end(&path, PathEnd::Evicted);
-                return Some(path);
-            }
+    /// Ends a path for another, unless its client is proven meanwhile.
+    fn evict(&self, path: Arc<Path>, gone: &mut Vec<Arc<Path>>) {
+        if path.end_opening() {
+            self.forget(&path, PathEnd::Evicted);
+            gone.push(path);
         }
     }
 
@@ -228,24 +234,39 @@ impl Paths {
         }
     }
 
-    /// Notes that a path's client has shown to read what is sent to it.
-    pub fn prove(&self, path: &Path) {
-        if path.prove() {
-            self.opening_count.fetch_sub(1, Ordering::Relaxed);
-            self.show();
+    /// Notes that a path's client has shown to read what is sent to it. False where it has too many connections by now: the
+    /// path is no more.
+    pub fn prove(&self, path: &Arc<Path>) -> bool {
+        if !path.prove() {
+            return true;
         }
+        self.opening.remove(path);
+        let place = self.clients.enter(path.pair.client_ip());
+        let has_place = place.is_some();
+        match place {
+            Some(place) => path.seat(place),
+            None => self.end(path, PathEnd::Refused),
+        }
+        self.show();
+        has_place
     }
 
     /// Ends a path, once. After a verdict its connections go on over no other.
     pub fn end(&self, path: &Arc<Path>, why: PathEnd) {
-        let Some(was_opening) = path.end() else { return };
+        if path.end() {
+            self.forget(path, why);
+        }
+    }
+
+    /// Forgets a path that has ended.
+    fn forget(&self, path: &Arc<Path>, why: PathEnd) {
         if why == PathEnd::Verdict {
             self.revoked.add(path.cids(), Instant::now());
         }
         self.by_pair.remove_if(&path.pair, |_, found| Arc::ptr_eq(found, path));
         self.forget_cids(path);
         self.count.fetch_sub(1, Ordering::Relaxed);
-        self.opening_count.fetch_sub(usize::from(was_opening), Ordering::Relaxed);
+        self.opening.remove(path);
         self.counters.quic.end(why);
         self.show();
         path.stop.notify_one();
@@ -260,7 +281,7 @@ impl Paths {
     /// Brings the gauges up to date.
     fn show(&self) {
         self.counters.quic.paths.set(self.count() as u64);
-        self.counters.quic.opening.set(self.opening_count.load(Ordering::Relaxed) as u64);
+        self.counters.quic.opening.set(self.opening.count() as u64);
     }
 }
 

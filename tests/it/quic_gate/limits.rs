@@ -107,19 +107,54 @@ async fn a_proof_is_a_packet_to_the_servers_own_connection_id() {
 async fn one_client_has_its_share() {
     let set = |settings: &mut icpgate::http::Settings| settings.connections_per_client_max = 2;
     let gate = QuicGate::with(fixture::view(Default::default()), set).await;
-    let mut clients = Vec::new();
-    for i in 0..2 {
-        let client = gate.client().await;
-        client.send(&hello(FILED).sealed()).await;
-        gate.origin.nth(i).await;
-        clients.push(client);
-    }
+    let clients = [gate.established().await, gate.established_as(&[0x31; 8]).await];
+    gate.until("both are proven", || gate.quic().opening.value() == 0).await;
     let third = gate.client().await;
     third.send(&hello(FILED).sealed()).await;
     assert_eq!(third.closed(Version::V1).await, TURNED_AWAY);
     assert_eq!(gate.quic().refused_by_client.value(), 1);
     // TCP counts with it.
     assert!(gate.http.connect().await.rest().await.is_empty());
+    drop(clients);
+}
+
+#[tokio::test]
+async fn forged_hellos_do_not_take_the_places_of_the_client_they_name() {
+    let set = |settings: &mut icpgate::http::Settings| settings.connections_per_client_max = 2;
+    let gate = QuicGate::with(fixture::view(Default::default()), set).await;
+    // All from one address, as whoever forges it sends them: none goes on.
+    let mut forged = Vec::new();
+    for i in 0..6 {
+        let client = gate.client().await;
+        client.send(&hello(FILED).sealed()).await;
+        gate.origin.nth(i).await;
+        forged.push(client);
+    }
+    assert_eq!((gate.quic().opening.value(), gate.quic().refused_by_client.value()), (2, 0));
+    assert_eq!(gate.quic().ends(PathEnd::Evicted), 4);
+    // The client itself has its places, over TCP and QUIC.
+    assert_eq!(gate.http.status(FILED).await, 200);
+    let (_client, _) = gate.established().await;
+    gate.until("the client is proven", || gate.quic().opening.value() == 1).await;
+    assert_eq!(gate.quic().paths.value(), 2);
+}
+
+#[tokio::test]
+async fn who_has_all_its_places_by_then_is_not_proven() {
+    let set = |settings: &mut icpgate::http::Settings| settings.connections_per_client_max = 1;
+    let gate = QuicGate::with(fixture::view(Default::default()), set).await;
+    let client = gate.client().await;
+    client.send(&hello(FILED).sealed()).await;
+    let (path, _) = gate.origin.nth(0).await;
+    gate.origin.send(path, &server_hello(&SERVER)).await;
+    client.recv().await;
+    // Its one place is taken meanwhile.
+    let mut tcp = gate.http.connect().await;
+    tcp.send(crate::harness::http::get(FILED, "/").as_bytes()).await;
+    tcp.response().await;
+    client.send(&handshake(&SERVER, &SCID)).await;
+    gate.until_ended(PathEnd::Refused, 1).await;
+    assert_eq!((gate.quic().paths.value(), gate.quic().refused_by_client.value()), (0, 1));
 }
 
 #[tokio::test]
