@@ -23,7 +23,7 @@ pub const WAITING_MAX: usize = 8192;
 pub const PASSED_MAX: usize = 16_384;
 /// Refused flights that are remembered, so that what a client sends again is no further verdict.
 pub const REFUSED_MAX: usize = 8192;
-/// Flights on one pair: clients that use one socket for all connections open several at once.
+/// Flights on one pair: clients that use one socket for all connections open several at once. Refused ones make room.
 pub const PER_PAIR_MAX: usize = 32;
 /// Octets held for one flight: the longest hello twice, and the early data of a first window.
 pub const HELD_OCTETS_MAX: usize = 64 << 10;
@@ -135,7 +135,8 @@ impl Flights {
         if !may_begin(first) {
             return Step::Drop(Dropped::CidTooShort);
         }
-        if self.by_pair.get(&pair).is_some_and(|entries| entries.len() >= PER_PAIR_MAX) {
+        let is_full = self.by_pair.get(&pair).is_some_and(|entries| entries.len() >= PER_PAIR_MAX);
+        if is_full && !self.forget_refused(&pair) {
             return Step::Drop(Dropped::Refused);
         }
         let (Some(flight), Some(dcid)) = (Flight::begin(first, self.hello_octets_max), Cid::new(first.dcid)) else {
@@ -192,6 +193,13 @@ impl Flights {
     pub fn forget_passed(&mut self, pair: &Pair) {
         while self.take(pair, |entry| entry.class() == Class::Passed).is_some() {}
         self.show();
+    }
+
+    /// Forgets the flight of a pair that was refused first; false when there is none.
+    fn forget_refused(&mut self, pair: &Pair) -> bool {
+        let entries = self.by_pair.get(pair).into_iter().flatten();
+        let oldest = entries.filter(|entry| entry.class() == Class::Refused).map(|entry| entry.id).min();
+        oldest.is_some_and(|id| self.take(pair, |entry| entry.id == id).is_some())
     }
 
     /// Forgets what is over its time.

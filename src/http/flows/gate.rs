@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use super::Pair;
+use super::cids::CID_OCTETS_MIN;
 use super::counters::{Dropped, FlightOutcome, FlowCounters, PathEnd};
 use super::flights::{Flights, Held, Ruling, Shown, Step};
 use super::pace::Pace;
@@ -237,12 +238,16 @@ impl FlowGate {
         }
     }
 
-    /// Who sends Handshake packets to the server's connection ID has read what was sent to the address it claims.
+    /// Who sends Handshake packets to the server's connection ID has read what was sent to the address it claims, unless that
+    /// is empty or can be guessed; and it sends no Initial there any more.
     fn note_handshake(&self, path: &Arc<Path>, dcid: &[u8]) {
-        if path.is_opening() && path.knows(dcid) {
-            self.prove(path);
-            self.flights().went_on(&path.pair, dcid);
+        if dcid.is_empty() || !path.knows(dcid) {
+            return;
         }
+        if path.is_opening() && dcid.len() >= CID_OCTETS_MIN {
+            self.prove(path);
+        }
+        self.flights().went_on(&path.pair, dcid);
     }
 
     /// Notes that a path's client has proven its address, from which on it has a place among the client's connections.
@@ -398,6 +403,9 @@ impl FlowGate {
                 0 => path.family.note_unfixed(),
                 _ => self.learn(path, datagram),
             }
+        }
+        if path.is_opening() && path.is_validated_by_origin() {
+            self.prove(path);
         }
         let (count, lost) = (run.count(), path.back(run));
         self.counters().drop(Dropped::SendFailed, lost);

@@ -11,16 +11,19 @@ use tokio::time::Instant;
 
 use super::Pair;
 use super::cids::CID_OCTETS_MIN;
+use super::flights::PER_PAIR_MAX;
 use super::udp::{Run, Udp};
 use crate::clients::ClientPlace;
 use crate::http::host::HostName;
 use crate::http::quic::Cid;
 use crate::http::quic::foreign::is_foreign;
+use crate::http::quic::reply::AMPLIFICATION_MAX;
 
-/// Connection IDs of the server known for one path: a client's several connections, or a few answers to one.
-pub const CIDS_MAX: usize = 32;
-/// Names on one path: those of the connections that share a client's socket.
-pub const HOSTS_MAX: usize = 32;
+/// Connection IDs of the server known for one path, the latest: twice as many as connections that may begin there at a time.
+pub const CIDS_MAX: usize = 2 * PER_PAIR_MAX;
+/// Names on one path: those of all connections that ever shared a client's socket, since nobody sees one end. They are kept
+/// until the path has been silent, or its connections would not end with their names' verdicts.
+pub const HOSTS_MAX: usize = 256;
 /// Paths of one flow, one for each address its client had of late.
 pub const PATHS_PER_FAMILY_MAX: usize = 4;
 
@@ -30,6 +33,10 @@ const OPENING: u8 = 0;
 const OPEN: u8 = 1;
 /// The path is no more.
 const ENDED: u8 = 2;
+
+/// Places of what came from either side.
+const OF_CLIENT: usize = 0;
+const OF_ORIGIN: usize = 1;
 
 /// The paths of one flow, whose client came from several addresses, with what was judged for it.
 #[derive(Default)]
@@ -85,6 +92,8 @@ pub struct Path {
     begun: Instant,
     /// When octets last came from either side, in milliseconds since it began.
     last_ms: AtomicU64,
+    /// Octets that came while its client was unproven, of the client and of the origin.
+    opening_octets: [AtomicU64; 2],
     cids: Mutex<Vec<Cid>>,
     /// Its place among its client's connections, once that has proven its address.
     place: OnceLock<ClientPlace>,
@@ -110,6 +119,7 @@ impl Path {
             state: AtomicU8::new(OPENING),
             begun: Instant::now(),
             last_ms: AtomicU64::new(0),
+            opening_octets: Default::default(),
             cids: Mutex::default(),
             place: OnceLock::new(),
         })
@@ -123,13 +133,21 @@ impl Path {
     /// Forwards to the origin; gives how many datagrams the system did not take.
     pub fn forward(&self, run: &Run<'_>) -> usize {
         self.touch();
+        self.count_opening(OF_CLIENT, run);
         self.origin.send(self.peer, None, run)
     }
 
     /// Forwards to the client; gives how many datagrams the system did not take.
     pub fn back(&self, run: &Run<'_>) -> usize {
         self.touch();
+        self.count_opening(OF_ORIGIN, run);
         self.listener.send(self.pair.client, Some(self.pair.reached.ip()), run)
+    }
+
+    fn count_opening(&self, whose: usize, run: &Run<'_>) {
+        if self.is_opening() {
+            self.opening_octets[whose].fetch_add(run.octets.len() as u64, Ordering::Relaxed);
+        }
     }
 
     fn touch(&self) {
@@ -177,14 +195,15 @@ impl Path {
 
     //--- Connection IDs ----------------------------------------------------------------------------------------------
 
-    /// Adds a connection ID of the server; false where it is known or one too many.
-    pub fn learn(&self, cid: Cid) -> bool {
+    /// Adds a connection ID of the server; gives whether it is new, and the oldest one if that had to go for it.
+    pub fn learn(&self, cid: Cid) -> (bool, Option<Cid>) {
         let mut cids = self.cids.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = !cids.contains(&cid) && cids.len() < CIDS_MAX;
-        if is_new {
-            cids.push(cid);
+        if cids.contains(&cid) {
+            return (false, None);
         }
-        is_new
+        let gone = (cids.len() >= CIDS_MAX).then(|| cids.remove(0));
+        cids.push(cid);
+        (true, gone)
     }
 
     /// True for a connection ID of the server's, the empty one included.
@@ -209,7 +228,16 @@ impl Path {
         !is_foreign(datagram) && is_of_flow()
     }
 
-    /// The connection IDs of the server.
+    /// True where the origin has sent more than a server may to an address that it has not validated (RFC 9000 section 8.1),
+    /// if its connection ID is too short to be a proof.
+    pub fn is_validated_by_origin(&self) -> bool {
+        let octets_of = |whose: usize| self.opening_octets[whose].load(Ordering::Relaxed);
+        let is_short = |cid: &Cid| cid.octets().len() < CID_OCTETS_MIN;
+        octets_of(OF_ORIGIN) > AMPLIFICATION_MAX as u64 * octets_of(OF_CLIENT)
+            && self.cids.lock().unwrap_or_else(PoisonError::into_inner).iter().any(is_short)
+    }
+
+    /// The connection IDs of the server, oldest first.
     pub fn cids(&self) -> Vec<Cid> {
         self.cids.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

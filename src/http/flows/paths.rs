@@ -225,10 +225,14 @@ impl Paths {
 
     /// Notes a connection ID of the server's on a path.
     fn share(&self, path: &Arc<Path>, cid: Cid) {
-        if !path.learn(cid) {
+        let (is_new, gone) = path.learn(cid);
+        if !is_new {
             return;
         }
         self.by_cid.insert(cid, Arc::downgrade(path));
+        if let Some(gone) = gone {
+            self.release(path, &gone);
+        }
         if path.has_ended() {
             self.forget_cids(path);
         }
@@ -274,8 +278,13 @@ impl Paths {
 
     fn forget_cids(&self, path: &Arc<Path>) {
         for cid in path.cids() {
-            self.by_cid.remove_if(&cid, |found| std::ptr::eq(found.as_ptr(), Arc::as_ptr(path)));
+            self.release(path, &cid);
         }
+    }
+
+    /// Has a connection ID lead to a path no more.
+    fn release(&self, path: &Arc<Path>, cid: &Cid) {
+        self.by_cid.remove_if(cid, |found| std::ptr::eq(found.as_ptr(), Arc::as_ptr(path)));
     }
 
     /// Brings the gauges up to date.

@@ -12,7 +12,7 @@ use icpgate::http::quic::{Arrival, Version, arrival};
 
 use crate::harness::fixture;
 use crate::harness::quic::{DCID, Plain, SCID, crypto};
-use crate::harness::quic_gate::{FILED, QuicGate, SERVER, early, handshake, hello, server_hello, short};
+use crate::harness::quic_gate::{FILED, QuicGate, SERVER, UNFILED, early, handshake, hello, server_hello, short};
 use crate::harness::tls::Sketch;
 
 /// CONNECTION_REFUSED.
@@ -155,6 +155,35 @@ async fn who_has_all_its_places_by_then_is_not_proven() {
     client.send(&handshake(&SERVER, &SCID)).await;
     gate.until_ended(PathEnd::Refused, 1).await;
     assert_eq!((gate.quic().paths.value(), gate.quic().refused_by_client.value()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_socket_that_all_connections_share_goes_on_for_long() {
+    let gate = QuicGate::start().await;
+    let client = gate.client().await;
+    for i in 0..200u8 {
+        // More connections than are known at a time, each of another name, and long within the time a flight is kept.
+        let name = format!("h{i}.{FILED}");
+        gate.connect_on(&client, &name, &[i, 1, 1, 1, 1, 1, 1, 1], &[i, 2, 2, 2, 2, 2, 2, 2]).await;
+    }
+    assert_eq!(gate.quic().dropped(Dropped::Refused), 0);
+    // The last ones are known by their connection IDs.
+    let moved = gate.client().await;
+    moved.send(&short(&[199, 2, 2, 2, 2, 2, 2, 2], 1)).await;
+    gate.until("the client's other address", || gate.quic().migrations.value() == 1).await;
+}
+
+#[tokio::test]
+async fn refused_names_take_no_places_of_others_on_a_socket() {
+    let gate = QuicGate::start().await;
+    let client = gate.client().await;
+    for i in 0..=PER_PAIR_MAX as u8 {
+        client.send(&Plain { dcid: vec![i; 8], ..hello(UNFILED) }.sealed()).await;
+        client.recv().await;
+    }
+    client.send(&Plain { dcid: vec![0xfe; 8], ..hello(FILED) }.sealed()).await;
+    gate.origin.nth(0).await;
+    assert_eq!(gate.quic().flights(FlightOutcome::Blocked), 1 + PER_PAIR_MAX as u64);
 }
 
 #[tokio::test]
