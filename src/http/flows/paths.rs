@@ -282,9 +282,21 @@ impl Paths {
         }
     }
 
-    /// Has a connection ID lead to a path no more.
+    /// Has a connection ID lead to a path no more, but to another of the flow, if one is left that knows it.
     fn release(&self, path: &Arc<Path>, cid: &Cid) {
-        self.by_cid.remove_if(cid, |found| std::ptr::eq(found.as_ptr(), Arc::as_ptr(path)));
+        if !self.by_cid.remove_if(cid, |found| std::ptr::eq(found.as_ptr(), Arc::as_ptr(path))) {
+            return;
+        }
+        let heir = {
+            let siblings = path.family.paths.lock().unwrap_or_else(PoisonError::into_inner);
+            let living = siblings.iter().filter_map(Weak::upgrade).filter(|path| !path.has_ended());
+            living.filter(|path| path.knows(cid.octets())).max_by_key(|path| path.last())
+        };
+        let Some(heir) = heir else { return };
+        self.by_cid.insert(*cid, Arc::downgrade(&heir));
+        if heir.has_ended() {
+            self.release(&heir, cid);
+        }
     }
 
     /// Brings the gauges up to date.

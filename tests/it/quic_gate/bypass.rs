@@ -1,6 +1,8 @@
 //! D-Q8 to D-Q14: addresses that change, connection IDs, amplification, and what is not seen.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use icpgate::http::flows::counters::{Dropped, FlightOutcome, PathEnd};
 use icpgate::http::flows::path::PATHS_PER_FAMILY_MAX;
@@ -124,9 +126,34 @@ async fn q08_other_protocols_do_not_ride_an_open_path() {
     gate.origin_saw(&[hello(FILED).sealed(), handshake(&SERVER, &SCID)]).await;
 }
 
-/// A hello whose fixed bit is 0, and authentic.
-fn unfixed(name: &str) -> Vec<u8> {
-    Plain { fixed: 0, ..hello(name) }.sealed()
+#[tokio::test]
+async fn q08_a_connection_id_comes_back_from_a_path_that_ended() {
+    let set = |settings: &mut icpgate::http::Settings| settings.quic_idle = Duration::from_secs(1);
+    let gate = QuicGate::with(fixture::view(Default::default()), set).await;
+    let (client, _) = gate.established().await;
+    let moved = gate.client().await;
+    moved.send(&short(&SERVER, 1)).await;
+    gate.until("the path of the second address", || gate.quic().migrations.value() == 1).await;
+    let last = Cell::new(Instant::now());
+    let keep_first = || {
+        if last.get().elapsed() > Duration::from_millis(50) {
+            client.try_send(&short(&SERVER, 2));
+            last.set(Instant::now());
+        }
+    };
+    gate.until("its end", || {
+        keep_first();
+        gate.quic().ends(PathEnd::Idle) == 1
+    })
+    .await;
+    let again = gate.client().await;
+    again.send(&short(&SERVER, 3)).await;
+    gate.until("the path of the third address", || {
+        keep_first();
+        gate.quic().migrations.value() == 2
+    })
+    .await;
+    gate.until("what came on it", || gate.origin.datagrams().contains(&short(&SERVER, 3))).await;
 }
 
 #[tokio::test]
@@ -179,7 +206,7 @@ async fn q11_small_datagrams_are_not_answered_and_answers_amplify_nothing() {
 async fn q11_answers_to_one_network_are_limited() {
     use icpgate::http::flows::pace::REPLIES_PER_NETWORK_MAX;
     let gate = QuicGate::start().await;
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let client = gate.client().await;
     let sealed = hello(UNFILED).sealed();
     let all = 4 * u64::from(REPLIES_PER_NETWORK_MAX);
