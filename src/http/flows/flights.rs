@@ -195,6 +195,15 @@ impl Flights {
         self.show();
     }
 
+    /// Forgets the flight that passed and to which an Initial belongs, since nothing of it goes on.
+    pub fn forget_flight(&mut self, pair: &Pair, first: &Long<'_>) {
+        let is_it = |entry: &Entry| {
+            entry.class() == Class::Passed && entry.version == first.version && entry.dcid.octets() == first.dcid
+        };
+        self.take(pair, is_it);
+        self.show();
+    }
+
     /// Forgets the flight of a pair that was refused first; false when there is none.
     fn forget_refused(&mut self, pair: &Pair) -> bool {
         let entries = self.by_pair.get(pair).into_iter().flatten();

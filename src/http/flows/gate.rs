@@ -197,7 +197,11 @@ impl FlowGate {
                         self.note_handshake(&path, shown.first.dcid);
                     }
                 }
-                None => self.counters().drop(Dropped::NoFlow, 1),
+                None => {
+                    // Its path is gone: what comes next is judged as if it were the first.
+                    self.flights().forget_passed(&pair);
+                    self.counters().drop(Dropped::NoFlow, 1);
+                }
             },
             Step::Open(host, held) => self.open(from, shown, host, &held),
             Step::Refuse(code) => self.refuse(from, shown, shown.first.dcid, code),
@@ -298,9 +302,13 @@ impl FlowGate {
             Ok(path) => path,
             Err(error) => {
                 self.note_error(&error);
-                self.counters().flight(FlightOutcome::Refused);
-                self.flights().forget_passed(&from.pair);
-                return self.refuse(from, shown, shown.first.dcid, CloseCode::ConnectionRefused);
+                let (outcome, code) = match error {
+                    PathError::Verdict => (FlightOutcome::Blocked, CloseCode::Alert(Alert::UnrecognizedName)),
+                    _ => (FlightOutcome::Refused, CloseCode::ConnectionRefused),
+                };
+                self.counters().flight(outcome);
+                self.flights().forget_flight(&from.pair, shown.first);
+                return self.refuse(from, shown, shown.first.dcid, code);
             }
         };
         self.counters().flight(FlightOutcome::Passed);
@@ -311,17 +319,20 @@ impl FlowGate {
     }
 
     fn path_for(self: &Arc<Self>, from: &From<'_>, host: HostName) -> Result<Arc<Path>, PathError> {
+        let passes = |host: &HostName| self.gate.still_passes(host, from.pair.reached_ip());
         if let Some(path) = self.paths.of(&from.pair) {
-            return if path.family.admit(host) { Ok(path) } else { Err(PathError::Hosts) };
+            self.paths.admit(&path, host, &passes)?;
+            return Ok(path);
         }
         // A hello is not judged without an origin.
         let peer = self.peer.ok_or(PathError::Full)?;
-        self.paths.open(from.pair, from.listener, peer, host).map(|opened| self.begin(opened))
+        self.paths.open(from.pair, from.listener, peer, host, &passes).map(|opened| self.begin(opened))
     }
 
     /// The path of a known flow whose client comes from another address now.
     fn moved(self: &Arc<Self>, from: &From<'_>, of: Arc<Path>) -> Option<Arc<Path>> {
-        match self.paths.open_sibling(from.pair, from.listener, &of, self.peer?) {
+        let passes = |host: &HostName| self.gate.still_passes(host, from.pair.reached_ip());
+        match self.paths.open_sibling(from.pair, from.listener, &of, self.peer?, &passes) {
             Ok(opened) => {
                 self.counters().migrations.increment();
                 Some(self.begin(opened))
@@ -347,7 +358,7 @@ impl FlowGate {
         match error {
             PathError::Client => self.counters().refused_by_client.increment(),
             PathError::Socket(_) => self.counters().socket_errors.increment(),
-            PathError::Full | PathError::Hosts => {}
+            PathError::Full | PathError::Hosts | PathError::Verdict => {}
         }
     }
 

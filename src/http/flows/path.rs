@@ -50,17 +50,21 @@ pub struct Family {
 }
 
 impl Family {
-    /// Adds a name that passed; false for one too many.
-    pub fn admit(&self, host: HostName) -> bool {
+    /// Adds a name that passed; gives whether it is new, or `None` for one too many.
+    pub fn admit(&self, host: HostName) -> Option<bool> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if hosts.contains(&host) {
-            return true;
+            return Some(false);
         }
-        let has_room = hosts.len() < HOSTS_MAX;
-        if has_room {
+        (hosts.len() < HOSTS_MAX).then(|| {
             hosts.push(host);
-        }
-        has_room
+            true
+        })
+    }
+
+    /// Takes a name out again.
+    pub fn withdraw(&self, host: &HostName) {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| known != host);
     }
 
     /// Notes that the origin lets the fixed bit be 0, which it does for clients that know of that (RFC 9287 section 3).

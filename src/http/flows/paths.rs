@@ -43,6 +43,9 @@ pub enum PathError {
     /// The system has no socket.
     #[error("{0}")]
     Socket(#[from] io::Error),
+    /// A name is blocked meanwhile.
+    #[error("a name is blocked meanwhile")]
+    Verdict,
 }
 
 /// All paths.
@@ -109,11 +112,16 @@ impl Paths {
     /// Opens the path of a pair for a host that passed. Gives those that had to go for it as well.
     ///
     /// The client has a place for it from its proof on; so many others of its may open at the same time.
-    pub fn open(&self, pair: Pair, listener: &Arc<Udp>, peer: SocketAddr, host: HostName) -> Result<Opened, PathError> {
+    pub fn open(
+        &self,
+        pair: Pair,
+        listener: &Arc<Udp>,
+        peer: SocketAddr,
+        host: HostName,
+        passes: &dyn Fn(&HostName) -> bool,
+    ) -> Result<Opened, PathError> {
         let family = Arc::new(Family::default());
-        if !family.admit(host) {
-            return Err(PathError::Hosts);
-        }
+        family.admit(host).ok_or(PathError::Hosts)?;
         let client = pair.client_ip();
         if !self.clients.has_room(client) {
             return Err(PathError::Client);
@@ -132,7 +140,34 @@ impl Paths {
             self.opening.remove(&path);
         }
         self.show();
-        Ok(Opened { path, gone })
+        self.if_passes(path, gone, passes)
+    }
+
+    /// Adds a host that passed to a path that is open; asks as for a new path.
+    pub fn admit(&self, path: &Path, host: HostName, passes: &dyn Fn(&HostName) -> bool) -> Result<(), PathError> {
+        let is_new = path.family.admit(host.clone()).ok_or(PathError::Hosts)?;
+        if passes(&host) {
+            return Ok(());
+        }
+        if is_new {
+            path.family.withdraw(&host);
+        }
+        Err(PathError::Verdict)
+    }
+
+    /// Ends a path again if a name on it passes no more. Asked when the path is found by those who look for blocked ones, so
+    /// that data which are replaced between verdict and path are seen by one of the two.
+    fn if_passes(
+        &self,
+        path: Arc<Path>,
+        gone: Vec<Arc<Path>>,
+        passes: &dyn Fn(&HostName) -> bool,
+    ) -> Result<Opened, PathError> {
+        if path.family.all(passes) {
+            return Ok(Opened { path, gone });
+        }
+        self.end(&path, PathEnd::Verdict);
+        Err(PathError::Verdict)
     }
 
     /// Opens another path of a flow, to the address its client comes from now. Its proof is the connection ID.
@@ -142,6 +177,7 @@ impl Paths {
         listener: &Arc<Udp>,
         of: &Arc<Path>,
         peer: SocketAddr,
+        passes: &dyn Fn(&HostName) -> bool,
     ) -> Result<Opened, PathError> {
         let mut gone = Vec::new();
         while self.count() >= self.most {
@@ -154,7 +190,7 @@ impl Paths {
             self.share(&path, cid);
         }
         self.show();
-        Ok(Opened { path, gone })
+        self.if_passes(path, gone, passes)
     }
 
     /// Puts a path in; with a place its client is proven.

@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use icpgate::clients::Clients;
 use icpgate::http::Counters;
 use icpgate::http::flows::Pair;
 use icpgate::http::flows::counters::{Dropped, FlightOutcome, PathEnd};
 use icpgate::http::flows::flights::{Flights, HELD_OCTETS_MAX, OCTETS_MAX, PER_PAIR_MAX, Shown, Step};
+use icpgate::http::flows::paths::{PathError, Paths};
+use icpgate::http::flows::udp::Udp;
+use icpgate::http::host::HostName;
 use icpgate::http::quic::{Arrival, Version, arrival};
 
 use crate::harness::fixture;
@@ -184,6 +188,34 @@ async fn refused_names_take_no_places_of_others_on_a_socket() {
     client.send(&Plain { dcid: vec![0xfe; 8], ..hello(FILED) }.sealed()).await;
     gate.origin.nth(0).await;
     assert_eq!(gate.quic().flights(FlightOutcome::Blocked), 1 + PER_PAIR_MAX as u64);
+}
+
+#[tokio::test]
+async fn a_name_is_judged_once_more_when_all_can_see_its_path() {
+    let counters = Arc::new(Counters::default());
+    let paths = Paths::new(4, Clients::new(4), counters.clone());
+    let listener = Arc::new(Udp::bind("127.0.0.1:0".parse().expect("an address")).expect("binds"));
+    let to = listener.addr();
+    let pair = |port| Pair { client: SocketAddr::from(([127, 0, 0, 1], port)), reached: to };
+    let host = |text| HostName::Name(fixture::name(text));
+    // Data that are replaced between verdict and path are looked at by whoever comes later: us, or who looks at all paths.
+    let passes = |_: &HostName| {
+        assert!(paths.of(&pair(1)).is_some());
+        false
+    };
+    assert!(matches!(paths.open(pair(1), &listener, to, host(FILED), &passes), Err(PathError::Verdict)));
+    assert_eq!((paths.count(), counters.quic.ends(PathEnd::Verdict)), (0, 1));
+    let opened = paths.open(pair(2), &listener, to, host(FILED), &|_| true).expect("opens").path;
+    // Another name on a path is none of it then; the first stays.
+    let refuses = |_: &HostName| {
+        assert!(!opened.family.all(|host| *host != HostName::Name(fixture::name(UNFILED))));
+        false
+    };
+    assert!(matches!(paths.admit(&opened, host(UNFILED), &refuses), Err(PathError::Verdict)));
+    assert!(opened.family.all(|known| *known == host(FILED)));
+    assert!(paths.admit(&opened, host(UNFILED), &|_| true).is_ok());
+    assert!(!opened.family.all(|known| *known == host(FILED)));
+    paths.end(&opened, PathEnd::Drained);
 }
 
 #[tokio::test]
