@@ -81,6 +81,8 @@ async fn q02_both_versions_are_read() {
 async fn q03_hello_over_initials_in_any_order() {
     let gate = QuicGate::start().await;
     let mut expected = Vec::new();
+    // Kept, so that none has the port of another.
+    let mut clients = Vec::new();
     for order in permutations(4) {
         for name in [UNFILED, FILED] {
             let client = gate.client().await;
@@ -101,6 +103,7 @@ async fn q03_hello_over_initials_in_any_order() {
                 expected.extend(order.iter().map(|&at| datagrams[at].clone()));
                 gate.origin.nth(expected.len() - 1).await;
             }
+            clients.push(client);
         }
     }
     gate.origin_saw(&expected).await;
