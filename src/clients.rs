@@ -19,6 +19,16 @@ impl Clients {
         Arc::new(Self { counts: DashMap::new(), each_max })
     }
 
+    /// How many each may have.
+    pub fn each_max(&self) -> usize {
+        self.each_max
+    }
+
+    /// True while there is a place for one more connection from `addr`.
+    pub fn has_room(&self, addr: IpAddr) -> bool {
+        self.counts.get(&one_client(addr)).map_or(0, |count| *count) < self.each_max
+    }
+
     /// A place for one more connection from `addr`, unless its client has too many.
     pub fn enter(self: &Arc<Self>, addr: IpAddr) -> Option<ClientPlace> {
         let client = one_client(addr);
@@ -54,8 +64,10 @@ mod tests {
     fn addresses_of_one_64_are_one_client() {
         let clients = Clients::new(1);
         let enter = |addr: &str| clients.enter(addr.parse().expect("an address"));
+        let has_room = |addr: &str| clients.has_room(addr.parse().expect("an address"));
+        assert!(has_room("2001:db8::2"));
         let first = enter("2001:db8::1");
-        assert!(first.is_some());
+        assert!(first.is_some() && !has_room("2001:db8::2") && has_room("192.0.2.1"));
         assert!(enter("2001:db8::2").is_none());
         let other = enter("2001:db8:0:1::1");
         assert!(other.is_some());

@@ -48,16 +48,19 @@ pub enum PathEnd {
     Idle,
     /// A later Initial contradicts the ones judged.
     Malformed,
+    /// Its client had too many connections when it had proven its address.
+    Refused,
     /// The name is blocked meanwhile.
     Verdict,
 }
 
 impl PathEnd {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Drained, "drained"),
         (Self::Evicted, "evicted"),
         (Self::Idle, "idle"),
         (Self::Malformed, "malformed"),
+        (Self::Refused, "refused"),
         (Self::Verdict, "verdict"),
     ];
 }
@@ -77,9 +80,9 @@ pub enum Dropped {
     NoFlow,
     /// An Initial that no flight reads, or that came before.
     NotAuthentic,
-    /// No packet of QUIC.
+    /// No packet of QUIC, or none as far as can be told.
     NotQuic,
-    /// Of a flight that is refused.
+    /// Of a flight that is refused, or of a flow that a verdict ended.
     Refused,
     /// The system did not take it.
     SendFailed,
@@ -125,7 +128,7 @@ pub struct FlowCounters {
     pub migrations: Counter,
     /// Errors of receive, and sockets that could not be had.
     pub socket_errors: Counter,
-    /// Flights over a limit of the client.
+    /// Flights, or flows with a proven client, over a limit of the client.
     pub refused_by_client: Counter,
     /// Flights that wait for the rest of their hello.
     pub waiting: Gauge,

@@ -15,7 +15,7 @@ use super::udp::Ecn;
 use crate::http::Counters;
 use crate::http::hello::Hello;
 use crate::http::host::HostName;
-use crate::http::quic::{Cid, CloseCode, Flight, FlightError, Long, Reading, Version};
+use crate::http::quic::{Cid, CloseCode, Flight, FlightError, Long, Reading, Version, may_begin};
 
 /// Flights that wait for the rest of their hello. It follows within milliseconds, so this is 100,000 new ones a second.
 pub const WAITING_MAX: usize = 8192;
@@ -23,7 +23,7 @@ pub const WAITING_MAX: usize = 8192;
 pub const PASSED_MAX: usize = 16_384;
 /// Refused flights that are remembered, so that what a client sends again is no further verdict.
 pub const REFUSED_MAX: usize = 8192;
-/// Flights on one pair: clients that use one socket for all connections open several at once.
+/// Flights on one pair: clients that use one socket for all connections open several at once. Refused ones make room.
 pub const PER_PAIR_MAX: usize = 32;
 /// Octets held for one flight: the longest hello twice, and the early data of a first window.
 pub const HELD_OCTETS_MAX: usize = 64 << 10;
@@ -132,7 +132,11 @@ impl Flights {
         if !shown.begins {
             return Step::Drop(Dropped::NoFlow);
         }
-        if self.by_pair.get(&pair).is_some_and(|entries| entries.len() >= PER_PAIR_MAX) {
+        if !may_begin(first) {
+            return Step::Drop(Dropped::CidTooShort);
+        }
+        let is_full = self.by_pair.get(&pair).is_some_and(|entries| entries.len() >= PER_PAIR_MAX);
+        if is_full && !self.forget_refused(&pair) {
             return Step::Drop(Dropped::Refused);
         }
         let (Some(flight), Some(dcid)) = (Flight::begin(first, self.hello_octets_max), Cid::new(first.dcid)) else {
@@ -189,6 +193,22 @@ impl Flights {
     pub fn forget_passed(&mut self, pair: &Pair) {
         while self.take(pair, |entry| entry.class() == Class::Passed).is_some() {}
         self.show();
+    }
+
+    /// Forgets the flight that passed and to which an Initial belongs, since nothing of it goes on.
+    pub fn forget_flight(&mut self, pair: &Pair, first: &Long<'_>) {
+        let is_it = |entry: &Entry| {
+            entry.class() == Class::Passed && entry.version == first.version && entry.dcid.octets() == first.dcid
+        };
+        self.take(pair, is_it);
+        self.show();
+    }
+
+    /// Forgets the flight of a pair that was refused first; false when there is none.
+    fn forget_refused(&mut self, pair: &Pair) -> bool {
+        let entries = self.by_pair.get(pair).into_iter().flatten();
+        let oldest = entries.filter(|entry| entry.class() == Class::Refused).map(|entry| entry.id).min();
+        oldest.is_some_and(|id| self.take(pair, |entry| entry.id == id).is_some())
     }
 
     /// Forgets what is over its time.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use super::Pair;
+use super::cids::CID_OCTETS_MIN;
 use super::counters::{Dropped, FlightOutcome, FlowCounters, PathEnd};
 use super::flights::{Flights, Held, Ruling, Shown, Step};
 use super::pace::Pace;
@@ -29,6 +30,8 @@ use crate::model::Via;
 
 /// The long header bit (RFC 8999 section 5).
 const LONG_HEADER: u8 = 0x80;
+/// The bit that is 1 in packets of QUIC, unless both peers have agreed otherwise (RFC 9000 section 17.3.1, RFC 9287).
+const FIXED: u8 = 0x40;
 
 /// The QUIC gate without its listeners.
 pub struct FlowGate {
@@ -83,9 +86,11 @@ impl FlowGate {
         self.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// Forgets flights that are over their time.
+    /// Forgets flights that are over their time, and flows that ended long ago.
     pub fn expire(&self) {
-        self.flights().expire(Instant::now());
+        let now = Instant::now();
+        self.flights().expire(now);
+        self.paths.revoked().expire(now);
     }
 
     /// Ends a path with what passed on it.
@@ -106,31 +111,54 @@ impl FlowGate {
         for datagram in run.datagrams() {
             let end = at + datagram.len();
             if datagram[0] & LONG_HEADER != 0 {
-                self.take_short(&from, &Run { octets: &run.octets[begin..at], ..*run });
+                self.take_short(&from, &run.part(begin..at));
                 self.take_long(&from, datagram, run.ecn);
                 begin = end;
             }
             at = end;
         }
-        self.take_short(&from, &Run { octets: &run.octets[begin..], ..*run });
+        self.take_short(&from, &run.part(begin..at));
     }
 
-    /// Short headers: on the pair's path, else by connection ID (D-Q8, D-Q13). The fixed bit may be negotiated away.
+    /// Short headers: on the pair's path, else by connection ID (D-Q8, D-Q13).
     fn take_short(self: &Arc<Self>, from: &From<'_>, run: &Run<'_>) {
         if let Some(path) = self.paths.of(&from.pair) {
             if path.is_opening() && run.datagrams().any(|datagram| path.knows_begin(&datagram[1..])) {
-                self.paths.prove(&path);
+                self.prove(&path);
             }
-            return self.forward(&path, run);
+            return self.forward_short(&path, run);
         }
         for datagram in run.datagrams() {
             // The first opens the path that the others find.
             let path = self.paths.of(&from.pair).or_else(|| self.moved(from, self.paths.of_short(&datagram[1..])?));
             match path {
-                Some(path) => self.forward(&path, &Run::one(datagram, run.ecn)),
+                Some(path) => self.forward_short(&path, &Run::one(datagram, run.ecn)),
                 None => self.counters().drop(Dropped::NoFlow, 1),
             }
         }
+    }
+
+    /// Forwards short headers together, but for those that do not go on.
+    fn forward_short(&self, path: &Path, run: &Run<'_>) {
+        let (mut begin, mut at) = (0, 0);
+        for datagram in run.datagrams() {
+            let end = at + datagram.len();
+            if let Some(why) = self.unwanted_short(path, datagram) {
+                self.forward(path, &run.part(begin..at));
+                self.counters().drop(why, 1);
+                begin = end;
+            }
+            at = end;
+        }
+        self.forward(path, &run.part(begin..at));
+    }
+
+    /// Why a short header does not go on, although its client has a path.
+    fn unwanted_short(&self, path: &Path, datagram: &[u8]) -> Option<Dropped> {
+        if datagram[0] & FIXED == 0 && !path.may_be_unfixed(datagram) {
+            return Some(Dropped::NotQuic);
+        }
+        self.paths.revoked().has_begin(&datagram[1..]).then_some(Dropped::Refused)
     }
 
     /// A datagram that begins with a long header.
@@ -169,7 +197,11 @@ impl FlowGate {
                         self.note_handshake(&path, shown.first.dcid);
                     }
                 }
-                None => self.counters().drop(Dropped::NoFlow, 1),
+                None => {
+                    // Its path is gone: what comes next is judged as if it were the first.
+                    self.flights().forget_passed(&pair);
+                    self.counters().drop(Dropped::NoFlow, 1);
+                }
             },
             Step::Open(host, held) => self.open(from, shown, host, &held),
             Step::Refuse(code) => self.refuse(from, shown, shown.first.dcid, code),
@@ -210,16 +242,31 @@ impl FlowGate {
         }
     }
 
-    /// Who sends Handshake packets to the server's connection ID has read what was sent to the address it claims.
-    fn note_handshake(&self, path: &Path, dcid: &[u8]) {
-        if path.is_opening() && path.knows(dcid) {
-            self.paths.prove(path);
-            self.flights().went_on(&path.pair, dcid);
+    /// Who sends Handshake packets to the server's connection ID has read what was sent to the address it claims, unless that
+    /// is empty or can be guessed; and it sends no Initial there any more.
+    fn note_handshake(&self, path: &Arc<Path>, dcid: &[u8]) {
+        if dcid.is_empty() || !path.knows(dcid) {
+            return;
+        }
+        if path.is_opening() && dcid.len() >= CID_OCTETS_MIN {
+            self.prove(path);
+        }
+        self.flights().went_on(&path.pair, dcid);
+    }
+
+    /// Notes that a path's client has proven its address, from which on it has a place among the client's connections.
+    fn prove(&self, path: &Arc<Path>) {
+        if !self.paths.prove(path) {
+            self.note_error(&PathError::Client);
+            self.flights().forget_passed(&path.pair);
         }
     }
 
     fn forward(&self, path: &Path, run: &Run<'_>) {
         let count = run.count();
+        if path.has_ended() {
+            return self.counters().drop(Dropped::NoFlow, count);
+        }
         if count == 0 {
             return;
         }
@@ -255,9 +302,13 @@ impl FlowGate {
             Ok(path) => path,
             Err(error) => {
                 self.note_error(&error);
-                self.counters().flight(FlightOutcome::Refused);
-                self.flights().forget_passed(&from.pair);
-                return self.refuse(from, shown, shown.first.dcid, CloseCode::ConnectionRefused);
+                let (outcome, code) = match error {
+                    PathError::Verdict => (FlightOutcome::Blocked, CloseCode::Alert(Alert::UnrecognizedName)),
+                    _ => (FlightOutcome::Refused, CloseCode::ConnectionRefused),
+                };
+                self.counters().flight(outcome);
+                self.flights().forget_flight(&from.pair, shown.first);
+                return self.refuse(from, shown, shown.first.dcid, code);
             }
         };
         self.counters().flight(FlightOutcome::Passed);
@@ -268,17 +319,20 @@ impl FlowGate {
     }
 
     fn path_for(self: &Arc<Self>, from: &From<'_>, host: HostName) -> Result<Arc<Path>, PathError> {
+        let passes = |host: &HostName| self.gate.still_passes(host, from.pair.reached_ip());
         if let Some(path) = self.paths.of(&from.pair) {
-            return if path.family.admit(host) { Ok(path) } else { Err(PathError::Hosts) };
+            self.paths.admit(&path, host, &passes)?;
+            return Ok(path);
         }
         // A hello is not judged without an origin.
         let peer = self.peer.ok_or(PathError::Full)?;
-        self.paths.open(from.pair, from.listener, peer, host).map(|opened| self.begin(opened))
+        self.paths.open(from.pair, from.listener, peer, host, &passes).map(|opened| self.begin(opened))
     }
 
     /// The path of a known flow whose client comes from another address now.
     fn moved(self: &Arc<Self>, from: &From<'_>, of: Arc<Path>) -> Option<Arc<Path>> {
-        match self.paths.open_sibling(from.pair, from.listener, &of, self.peer?) {
+        let passes = |host: &HostName| self.gate.still_passes(host, from.pair.reached_ip());
+        match self.paths.open_sibling(from.pair, from.listener, &of, self.peer?, &passes) {
             Ok(opened) => {
                 self.counters().migrations.increment();
                 Some(self.begin(opened))
@@ -304,7 +358,7 @@ impl FlowGate {
         match error {
             PathError::Client => self.counters().refused_by_client.increment(),
             PathError::Socket(_) => self.counters().socket_errors.increment(),
-            PathError::Full | PathError::Hosts => {}
+            PathError::Full | PathError::Hosts | PathError::Verdict => {}
         }
     }
 
@@ -354,8 +408,15 @@ impl FlowGate {
 
     /// Forwards datagrams of the origin, and learns what it is called.
     pub fn give_back(&self, path: &Arc<Path>, run: &Run<'_>) {
-        for datagram in run.datagrams().filter(|datagram| datagram[0] & LONG_HEADER != 0) {
-            self.learn(path, datagram);
+        for datagram in run.datagrams() {
+            match datagram[0] & (LONG_HEADER | FIXED) {
+                FIXED => {}
+                0 => path.family.note_unfixed(),
+                _ => self.learn(path, datagram),
+            }
+        }
+        if path.is_opening() && path.is_validated_by_origin() {
+            self.prove(path);
         }
         let (count, lost) = (run.count(), path.back(run));
         self.counters().drop(Dropped::SendFailed, lost);
@@ -390,7 +451,6 @@ struct From<'a> {
 
 fn dropped(unwanted: Unwanted) -> Dropped {
     match unwanted {
-        Unwanted::CidTooShort => Dropped::CidTooShort,
         Unwanted::FromServer => Dropped::FromServer,
         Unwanted::NoPacket(_) => Dropped::NotQuic,
         Unwanted::TooSmall => Dropped::TooSmall,

@@ -13,21 +13,27 @@
 //!
 //! What goes to the origin: a datagram with Initials, if a flight that has passed read every one of them anew; 0-RTT and
 //! Handshake packets of a flight or connection ID that is known; short headers on a known path, else to a known connection
-//! ID. Nothing that mixes connections. Everything else is dropped and counted. To forget a flight is always safe: its next
-//! Initial is judged as if it were the first. What is not seen: names inside (D-Q10), connection IDs that the server gives
-//! later (a client that changes address and connection ID at once begins anew), and who the client tunnels for (D-Q14).
+//! ID, but none to one of a flow that a verdict ended. Nothing that mixes connections. Everything else is dropped and
+//! counted. To forget a flight is always safe: its next Initial is judged as if it were the first. What is not seen: names
+//! inside (D-Q10), connection IDs that the server gives later (a client that changes address and connection ID at once
+//! begins anew), and who the client tunnels for (D-Q14).
 //!
 //! Limits: [`flights`] (flights in number, octets and time, by what they wait for), [`paths`] (paths in number, those whose
-//! client has not proven its address apart, paths of one flow, connection IDs of one path), [`pace`] (replies a second),
-//! `Settings::quic_flows_max`, `Settings::connections_per_client_max`. A flood of first Initials, forged or not, takes the
-//! places of such as itself: a path that its client has proven is never given up for another.
+//! client has not proven its address apart, paths of one flow, connection IDs of one path), [`revoked`] (connection IDs of
+//! flows that ended, in number and time), [`pace`] (replies a second), `Settings::quic_flows_max`,
+//! `Settings::connections_per_client_max`. A flood of first Initials, forged or not, takes the places of such as itself
+//! ([`opening`]): a path that its client has proven is never given up for another, and counts from then on as one of the
+//! client's connections.
 
+pub mod cids;
 pub mod counters;
 pub mod flights;
 pub mod gate;
+pub mod opening;
 pub mod pace;
 pub mod path;
 pub mod paths;
+pub mod revoked;
 pub mod sockets;
 pub mod udp;
 

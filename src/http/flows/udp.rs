@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -124,6 +125,11 @@ impl<'a> Run<'a> {
     /// A run of one.
     pub fn one(octets: &'a [u8], ecn: Ecn) -> Self {
         Self { octets, stride: octets.len(), ecn }
+    }
+
+    /// The datagrams from one octet to another.
+    pub fn part(&self, octets: Range<usize>) -> Self {
+        Self { octets: &self.octets[octets], ..*self }
     }
 
     /// The datagrams; one without octets is none.

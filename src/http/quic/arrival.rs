@@ -10,7 +10,7 @@ const FIRST_CID_OCTETS_MIN: usize = 8;
 pub enum Arrival<'a> {
     /// Nothing.
     Drop(Unwanted),
-    /// Begins with an Initial: show it to the flight of its address pair and connection ID, or begin one.
+    /// Begins with an Initial: show it to the flight of its address pair and connection ID, or begin one if it [`may_begin`].
     Initial(Long<'a>),
     /// 0-RTT or Handshake in front: forward for a flow that has passed, hold for one that waits, drop otherwise.
     OfFlow(Long<'a>),
@@ -23,8 +23,6 @@ pub enum Arrival<'a> {
 /// Why a datagram is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unwanted {
-    /// A first Initial to a connection ID under 8 octets.
-    CidTooShort,
     /// A packet that only servers send.
     FromServer,
     /// No packet of QUIC.
@@ -46,13 +44,15 @@ pub fn arrival(datagram: &[u8]) -> Arrival<'_> {
             Kind::Retry => Arrival::Drop(Unwanted::FromServer),
             Kind::Handshake | Kind::ZeroRtt => Arrival::OfFlow(long),
             Kind::Initial if is_small => Arrival::Drop(Unwanted::TooSmall),
-            // After a Retry the server has chosen the connection ID, and its token comes back.
-            Kind::Initial if long.dcid.len() < FIRST_CID_OCTETS_MIN && long.token.is_empty() => {
-                Arrival::Drop(Unwanted::CidTooShort)
-            }
             Kind::Initial => Arrival::Initial(long),
         },
     }
+}
+
+/// True for an Initial that may be a client's first: later ones go to whatever the server is called, which may be short.
+pub fn may_begin(initial: &Long<'_>) -> bool {
+    // After a Retry the server has chosen the connection ID, and its token comes back.
+    initial.dcid.len() >= FIRST_CID_OCTETS_MIN || !initial.token.is_empty()
 }
 
 /// What a client's datagram holds, all its packets taken together.
@@ -62,6 +62,14 @@ pub struct Contents {
     pub has_initial: bool,
     /// A Handshake packet is among them: its sender has read the server's first packets.
     pub has_handshake: bool,
+}
+
+/// True for the tail that some clients pad datagrams with Initials with: any number of octets 0xc8, then 0x13, by which they
+/// ask the network for its rate (SCONE). No server reads a packet in it: it is cut short, or of a version 0xc8c8c8c8.
+fn is_scone_padding(octets: &[u8]) -> bool {
+    const FILLER: u8 = 0xc8;
+    const LAST: u8 = 0x13;
+    matches!(octets, [filler @ .., LAST] if !filler.is_empty() && filler.iter().all(|octet| *octet == FILLER))
 }
 
 /// What the packets of a datagram with a long header are; `None` where they are not all of one connection and version.
@@ -85,6 +93,7 @@ pub fn contents(datagram: &[u8]) -> Option<Contents> {
                 rest = &rest[long.packet.len()..];
             }
             Ok(Packet::Short(_)) => {}
+            _ if is_scone_padding(rest) => {}
             Ok(Packet::Negotiation | Packet::Unknown(_)) => return None,
             // Padding behind the last packet begins with 0; a long header that cannot be read here may be read elsewhere.
             Err(_) if rest.first().is_some_and(|octet| octet & LONG_HEADER != 0) => return None,

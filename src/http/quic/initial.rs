@@ -98,7 +98,7 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// Begins a flight with its first Initial, which [`super::arrival()`] let through; `octets_max` bounds the hello.
+    /// Begins a flight with its first Initial, which [`super::may_begin()`] let through; `octets_max` bounds the hello.
     ///
     /// Nothing is read yet: show the datagram to [`Flight::read`]. `None` for a connection ID no version allows.
     /// Cost: derives keys.

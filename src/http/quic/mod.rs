@@ -23,13 +23,14 @@
 
 pub mod arrival;
 pub mod crypto;
+pub mod foreign;
 pub mod frame;
 pub mod header;
 pub mod initial;
 pub mod keys;
 pub mod reply;
 
-pub use arrival::{Arrival, Contents, Unwanted, arrival, contents};
+pub use arrival::{Arrival, Contents, Unwanted, arrival, contents, may_begin};
 pub use header::{Cid, Kind, Long, Packet, Version};
 pub use initial::{Flight, FlightError, Reading};
 pub use reply::{CloseCode, close, negotiate};

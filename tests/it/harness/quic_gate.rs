@@ -77,6 +77,18 @@ impl QuicGate {
         (client, path)
     }
 
+    /// Another connection on a client's socket, from its hello to a Handshake packet; gives its path.
+    pub async fn connect_on(&self, client: &QuicClient, name: &str, dcid: &[u8], server: &[u8]) -> SocketAddr {
+        let before = self.origin.count();
+        client.send(&Plain { dcid: dcid.to_vec(), scid: dcid.to_vec(), ..hello(name) }.sealed()).await;
+        let path = self.origin.nth(before).await.0;
+        self.origin.send(path, &server_hello_to(dcid, dcid, server)).await;
+        client.recv().await;
+        client.send(&handshake(server, dcid)).await;
+        self.origin.nth(before + 1).await;
+        path
+    }
+
     /// Waits until a flight had this outcome so often.
     pub async fn until_flights(&self, outcome: FlightOutcome, count: u64) {
         self.until(&format!("{count} of {outcome:?}"), || self.quic().flights(outcome) == count).await;
@@ -173,9 +185,14 @@ pub fn hello(name: &str) -> Plain {
 
 /// The server's first Initial, acknowledging [`hello`], under a connection ID of its choice.
 pub fn server_hello(server: &[u8]) -> Vec<u8> {
+    server_hello_to(&DCID, &SCID, server)
+}
+
+/// The same for a hello to another connection ID, from another.
+pub fn server_hello_to(dcid: &[u8], scid: &[u8], server: &[u8]) -> Vec<u8> {
     let mut plain = Plain::new([&[2, 0, 0, 0, 0][..], &crypto(0, b"server hello")].concat());
-    (plain.side, plain.keys_of) = (Side::Server, Some(DCID.to_vec()));
-    (plain.dcid, plain.scid) = (SCID.to_vec(), server.to_vec());
+    (plain.side, plain.keys_of) = (Side::Server, Some(dcid.to_vec()));
+    (plain.dcid, plain.scid) = (scid.to_vec(), server.to_vec());
     plain.sealed()
 }
 
@@ -205,6 +222,11 @@ pub fn handshake(dcid: &[u8], scid: &[u8]) -> Vec<u8> {
 /// A short header.
 pub fn short(dcid: &[u8], mark: u8) -> Vec<u8> {
     [&[0x41][..], dcid, &[mark; 40]].concat()
+}
+
+/// A short header whose fixed bit is 0.
+pub fn short_unfixed(dcid: &[u8], mark: u8) -> Vec<u8> {
+    [&[0x01][..], dcid, &[mark; 40]].concat()
 }
 
 //--- Origin ----------------------------------------------------------------------------------------------------------

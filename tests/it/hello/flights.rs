@@ -7,7 +7,7 @@ use icpgate::http::quic::initial::INITIALS_MAX;
 use icpgate::http::quic::reply::AMPLIFICATION_MAX;
 use icpgate::http::quic::{
     Arrival, Cid, CloseCode, DATAGRAM_OCTETS_MIN, Flight, FlightError, Reading, Unwanted, Version, arrival, close,
-    negotiate,
+    may_begin, negotiate,
 };
 use proptest::prelude::*;
 use rustls::Side;
@@ -45,7 +45,10 @@ fn datagrams_are_sorted_by_their_first_header() {
     let short = Plain { octets: 1199, ..hello_packet(0) }.sealed();
     assert_eq!((short.len(), arrival(&short)), (1199, Arrival::Drop(Unwanted::TooSmall)));
     let few = Plain { dcid: vec![1; 7], ..hello_packet(0) }.sealed();
-    assert_eq!(arrival(&few), Arrival::Drop(Unwanted::CidTooShort));
+    let Arrival::Initial(few) = arrival(&few) else { panic!("a server may be called so") };
+    assert!(!may_begin(&few), "but no client calls it so first");
+    let token = Plain { dcid: vec![1; 7], token: b"t".to_vec(), ..hello_packet(0) }.sealed();
+    assert!(matches!(arrival(&token), Arrival::Initial(long) if may_begin(&long)), "after a Retry");
     let long = Plain { dcid: vec![1; 21], ..hello_packet(0) }.sealed();
     assert_eq!(arrival(&long), Arrival::Drop(Unwanted::NoPacket(HeaderError::CidTooLong)));
     let mut unfixed = sealed.clone();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use icpgate::http::hello::HELLO_OCTETS_MAX;
 use icpgate::http::quic::header::{self, Packet};
 use icpgate::http::quic::keys::{Keys, Side};
-use icpgate::http::quic::{Arrival, Flight, Kind, Long, Reading, Version, arrival};
+use icpgate::http::quic::{Arrival, Flight, Kind, Long, Reading, Version, arrival, may_begin};
 use serde::Deserialize;
 
 use crate::harness::quic::{DCID, Plain, SCID, crypto, summary};
@@ -18,13 +18,13 @@ fn read_all<'a>(datagrams: impl IntoIterator<Item = &'a Vec<u8>>) -> String {
     let mut res = "drop".to_owned();
     for datagram in datagrams {
         let found = match arrival(datagram) {
-            Arrival::Initial(initial) => {
+            Arrival::Initial(initial) if flights.contains_key(initial.dcid) || may_begin(&initial) => {
                 let begin = || Flight::begin(&initial, HELLO_OCTETS_MAX).expect("a flight");
                 let flight = flights.entry(initial.dcid.to_vec()).or_insert_with(begin);
                 summary(&flight.read(datagram, &mut scratch))
             }
             Arrival::UnknownVersion(_) => "version_negotiation".to_owned(),
-            Arrival::Drop(_) | Arrival::OfFlow(_) | Arrival::Short(_) => continue,
+            Arrival::Drop(_) | Arrival::Initial(_) | Arrival::OfFlow(_) | Arrival::Short(_) => continue,
         };
         let is_waiting = matches!(found.as_str(), "need_more" | "drop");
         if !is_waiting {

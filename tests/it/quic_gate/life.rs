@@ -103,6 +103,35 @@ async fn an_open_flow_of_a_name_that_is_blocked_meanwhile_ends_after_the_grace()
 }
 
 #[tokio::test]
+async fn a_flow_that_a_verdict_ended_does_not_go_on_over_a_later_path() {
+    let set = |settings: &mut Settings| settings.blocked_tunnel_grace = Some(Duration::from_millis(50));
+    let gate = QuicGate::with(fixture::view(Rules::default()), set).await;
+    let (client, _) = gate.established().await;
+    let other = gate.client().await;
+    gate.http.publish(vec![fixture::filed(UNFILED, &[fixture::PROVIDER])]);
+    gate.until_ended(PathEnd::Verdict, 1).await;
+    // Both clients have a path of another name now.
+    let path = gate.connect_on(&client, UNFILED, &[0x21; 8], &[0x31; 8]).await;
+    let other_path = gate.connect_on(&other, UNFILED, &[0x22; 8], &[0x32; 8]).await;
+    for client in [&client, &other] {
+        client.send(&short(&SERVER, 1)).await;
+    }
+    gate.until_dropped(Dropped::Refused, 2).await;
+    // What is of those names goes on, whatever it is called later.
+    let seen = gate.origin.count();
+    client.send(&short(&[0x31; 8], 2)).await;
+    assert_eq!(gate.origin.nth(seen).await, (path, short(&[0x31; 8], 2)));
+    other.send(&short(&[0x44; 8], 3)).await;
+    assert_eq!(gate.origin.nth(seen + 1).await, (other_path, short(&[0x44; 8], 3)));
+    // A server that gives the connection ID anew means another connection.
+    gate.connect_on(&client, UNFILED, &[0x23; 8], &SERVER).await;
+    let seen = gate.origin.count();
+    client.send(&short(&SERVER, 4)).await;
+    assert_eq!(gate.origin.nth(seen).await, (path, short(&SERVER, 4)));
+    assert!(!gate.origin.datagrams().contains(&short(&SERVER, 1)));
+}
+
+#[tokio::test]
 async fn open_flows_are_kept_where_so_configured_and_where_the_name_still_passes() {
     let set = |settings: &mut Settings| settings.blocked_tunnel_grace = Some(Duration::from_millis(50));
     let ends = QuicGate::with(fixture::view(Rules::default()), set).await;

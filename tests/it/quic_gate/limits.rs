@@ -4,15 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use icpgate::clients::Clients;
 use icpgate::http::Counters;
 use icpgate::http::flows::Pair;
 use icpgate::http::flows::counters::{Dropped, FlightOutcome, PathEnd};
 use icpgate::http::flows::flights::{Flights, HELD_OCTETS_MAX, OCTETS_MAX, PER_PAIR_MAX, Shown, Step};
+use icpgate::http::flows::paths::{PathError, Paths};
+use icpgate::http::flows::udp::Udp;
+use icpgate::http::host::HostName;
 use icpgate::http::quic::{Arrival, Version, arrival};
 
 use crate::harness::fixture;
 use crate::harness::quic::{DCID, Plain, SCID, crypto};
-use crate::harness::quic_gate::{FILED, QuicGate, SERVER, early, handshake, hello, server_hello, short};
+use crate::harness::quic_gate::{FILED, QuicGate, SERVER, UNFILED, early, handshake, hello, server_hello, short};
 use crate::harness::tls::Sketch;
 
 /// CONNECTION_REFUSED.
@@ -107,19 +111,111 @@ async fn a_proof_is_a_packet_to_the_servers_own_connection_id() {
 async fn one_client_has_its_share() {
     let set = |settings: &mut icpgate::http::Settings| settings.connections_per_client_max = 2;
     let gate = QuicGate::with(fixture::view(Default::default()), set).await;
-    let mut clients = Vec::new();
-    for i in 0..2 {
-        let client = gate.client().await;
-        client.send(&hello(FILED).sealed()).await;
-        gate.origin.nth(i).await;
-        clients.push(client);
-    }
+    let clients = [gate.established().await, gate.established_as(&[0x31; 8]).await];
+    gate.until("both are proven", || gate.quic().opening.value() == 0).await;
     let third = gate.client().await;
     third.send(&hello(FILED).sealed()).await;
     assert_eq!(third.closed(Version::V1).await, TURNED_AWAY);
     assert_eq!(gate.quic().refused_by_client.value(), 1);
     // TCP counts with it.
     assert!(gate.http.connect().await.rest().await.is_empty());
+    drop(clients);
+}
+
+#[tokio::test]
+async fn forged_hellos_do_not_take_the_places_of_the_client_they_name() {
+    let set = |settings: &mut icpgate::http::Settings| settings.connections_per_client_max = 2;
+    let gate = QuicGate::with(fixture::view(Default::default()), set).await;
+    // All from one address, as whoever forges it sends them: none goes on.
+    let mut forged = Vec::new();
+    for i in 0..6 {
+        let client = gate.client().await;
+        client.send(&hello(FILED).sealed()).await;
+        gate.origin.nth(i).await;
+        forged.push(client);
+    }
+    assert_eq!((gate.quic().opening.value(), gate.quic().refused_by_client.value()), (2, 0));
+    assert_eq!(gate.quic().ends(PathEnd::Evicted), 4);
+    // The client itself has its places, over TCP and QUIC.
+    assert_eq!(gate.http.status(FILED).await, 200);
+    let (_client, _) = gate.established().await;
+    gate.until("the client is proven", || gate.quic().opening.value() == 1).await;
+    assert_eq!(gate.quic().paths.value(), 2);
+}
+
+#[tokio::test]
+async fn who_has_all_its_places_by_then_is_not_proven() {
+    let set = |settings: &mut icpgate::http::Settings| settings.connections_per_client_max = 1;
+    let gate = QuicGate::with(fixture::view(Default::default()), set).await;
+    let client = gate.client().await;
+    client.send(&hello(FILED).sealed()).await;
+    let (path, _) = gate.origin.nth(0).await;
+    gate.origin.send(path, &server_hello(&SERVER)).await;
+    client.recv().await;
+    // Its one place is taken meanwhile.
+    let mut tcp = gate.http.connect().await;
+    tcp.send(crate::harness::http::get(FILED, "/").as_bytes()).await;
+    tcp.response().await;
+    client.send(&handshake(&SERVER, &SCID)).await;
+    gate.until_ended(PathEnd::Refused, 1).await;
+    assert_eq!((gate.quic().paths.value(), gate.quic().refused_by_client.value()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_socket_that_all_connections_share_goes_on_for_long() {
+    let gate = QuicGate::start().await;
+    let client = gate.client().await;
+    for i in 0..200u8 {
+        // More connections than are known at a time, each of another name, and long within the time a flight is kept.
+        let name = format!("h{i}.{FILED}");
+        gate.connect_on(&client, &name, &[i, 1, 1, 1, 1, 1, 1, 1], &[i, 2, 2, 2, 2, 2, 2, 2]).await;
+    }
+    assert_eq!(gate.quic().dropped(Dropped::Refused), 0);
+    // The last ones are known by their connection IDs.
+    let moved = gate.client().await;
+    moved.send(&short(&[199, 2, 2, 2, 2, 2, 2, 2], 1)).await;
+    gate.until("the client's other address", || gate.quic().migrations.value() == 1).await;
+}
+
+#[tokio::test]
+async fn refused_names_take_no_places_of_others_on_a_socket() {
+    let gate = QuicGate::start().await;
+    let client = gate.client().await;
+    for i in 0..=PER_PAIR_MAX as u8 {
+        client.send(&Plain { dcid: vec![i; 8], ..hello(UNFILED) }.sealed()).await;
+        client.recv().await;
+    }
+    client.send(&Plain { dcid: vec![0xfe; 8], ..hello(FILED) }.sealed()).await;
+    gate.origin.nth(0).await;
+    assert_eq!(gate.quic().flights(FlightOutcome::Blocked), 1 + PER_PAIR_MAX as u64);
+}
+
+#[tokio::test]
+async fn a_name_is_judged_once_more_when_all_can_see_its_path() {
+    let counters = Arc::new(Counters::default());
+    let paths = Paths::new(4, Clients::new(4), counters.clone());
+    let listener = Arc::new(Udp::bind("127.0.0.1:0".parse().expect("an address")).expect("binds"));
+    let to = listener.addr();
+    let pair = |port| Pair { client: SocketAddr::from(([127, 0, 0, 1], port)), reached: to };
+    let host = |text| HostName::Name(fixture::name(text));
+    // Data that are replaced between verdict and path are looked at by whoever comes later: us, or who looks at all paths.
+    let passes = |_: &HostName| {
+        assert!(paths.of(&pair(1)).is_some());
+        false
+    };
+    assert!(matches!(paths.open(pair(1), &listener, to, host(FILED), &passes), Err(PathError::Verdict)));
+    assert_eq!((paths.count(), counters.quic.ends(PathEnd::Verdict)), (0, 1));
+    let opened = paths.open(pair(2), &listener, to, host(FILED), &|_| true).expect("opens").path;
+    // Another name on a path is none of it then; the first stays.
+    let refuses = |_: &HostName| {
+        assert!(!opened.family.all(|host| *host != HostName::Name(fixture::name(UNFILED))));
+        false
+    };
+    assert!(matches!(paths.admit(&opened, host(UNFILED), &refuses), Err(PathError::Verdict)));
+    assert!(opened.family.all(|known| *known == host(FILED)));
+    assert!(paths.admit(&opened, host(UNFILED), &|_| true).is_ok());
+    assert!(!opened.family.all(|known| *known == host(FILED)));
+    paths.end(&opened, PathEnd::Drained);
 }
 
 #[tokio::test]

@@ -81,6 +81,8 @@ async fn q02_both_versions_are_read() {
 async fn q03_hello_over_initials_in_any_order() {
     let gate = QuicGate::start().await;
     let mut expected = Vec::new();
+    // Kept, so that none has the port of another.
+    let mut clients = Vec::new();
     for order in permutations(4) {
         for name in [UNFILED, FILED] {
             let client = gate.client().await;
@@ -101,6 +103,7 @@ async fn q03_hello_over_initials_in_any_order() {
                 expected.extend(order.iter().map(|&at| datagrams[at].clone()));
                 gate.origin.nth(expected.len() - 1).await;
             }
+            clients.push(client);
         }
     }
     gate.origin_saw(&expected).await;
@@ -173,6 +176,27 @@ async fn q04_frames_before_the_hello_and_any_packet_number() {
                 gate.origin.nth(2 * i + 1).await;
             }
         }
+    }
+    gate.origin_saw(&expected).await;
+}
+
+#[tokio::test]
+async fn q04_what_some_clients_put_behind_an_initial_is_no_packet() {
+    let gate = QuicGate::start().await;
+    let mut expected = Vec::new();
+    // From too short for a header to one that reads as another version with long connection IDs.
+    for count in [1, 3, 4, 5, 10, 180, 300, 500] {
+        let tail = [&vec![0xc8; count][..], &[0x13]].concat();
+        let client = gate.client().await;
+        let padded = |name| [Plain { octets: 1250 - tail.len(), ..hello(name) }.sealed(), tail.clone()].concat();
+        client.send(&padded(UNFILED)).await;
+        assert_eq!(client.closed(Version::V1).await, REFUSED, "{count}");
+        client.send(&Plain { dcid: vec![5; 8], ..hello(UNFILED) }.sealed()).await;
+        assert_eq!(close_code(Version::V1, &[5; 8], &client.recv().await), REFUSED);
+        let client = gate.client().await;
+        client.send(&padded(FILED)).await;
+        expected.push(padded(FILED));
+        gate.origin.nth(expected.len() - 1).await;
     }
     gate.origin_saw(&expected).await;
 }

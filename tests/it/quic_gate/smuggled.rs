@@ -47,6 +47,31 @@ async fn packets_of_another_connection_do_not_ride_along() {
 }
 
 #[tokio::test]
+async fn what_only_begins_like_padding_does_not_ride_along() {
+    let gate = QuicGate::start().await;
+    let tails: [&[u8]; 7] = [
+        &[0xc8],
+        &[0xc8, 0xc8, 0xc8],
+        &[0xc8, 0xc8, 0x12],
+        &[0xc8, 0x13, 0xc8],
+        &[0xc8, 0x13, 0x13],
+        &[0xc8, 0xc9, 0xc8, 0xc8, 0x13],
+        &[0xc0, 0xc8, 0xc8, 0xc8, 0x13],
+    ];
+    for (i, tail) in tails.into_iter().enumerate() {
+        let client = gate.client().await;
+        client.send(&[&hello(FILED).sealed(), tail].concat()).await;
+        gate.until_dropped(Dropped::Mixed, i as u64 + 1).await;
+    }
+    // Between two packets it is no padding either.
+    let client = gate.client().await;
+    let ping = Plain { number: 1, ..Plain::new(vec![1]) }.sealed();
+    client.send(&[&hello(FILED).sealed()[..], &[0xc8, 0x13], &ping].concat()).await;
+    gate.until_dropped(Dropped::Mixed, tails.len() as u64 + 1).await;
+    gate.origin_saw(&[]).await;
+}
+
+#[tokio::test]
 async fn an_initial_that_cannot_be_read_takes_its_datagram_with_it() {
     let gate = QuicGate::start().await;
     let client = answered(&gate).await;
