@@ -9,14 +9,13 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::request::Parts;
 use http::{Request, Response};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Shared;
 use super::relay::{ClientEnd, StreamPlan, pass};
 use super::request::StreamHead;
 use crate::http::body::BodyError;
-use crate::http::changes::turned_blocked;
+use crate::http::changes::Turning;
 use crate::http::connection::{ACME_ANSWER_OCTETS_MAX, LINGER, LINGER_OCTETS_MAX};
 use crate::http::counters::RequestOutcome;
 use crate::http::gate::{Asked, Blocked, Decision, PageRequest};
@@ -70,13 +69,13 @@ async fn answer(shared: &Shared, parts: &Parts, body: &mut RecvStream, respond: 
     let plain_path = is_plain.then_some(head.path.as_bytes());
     let asked = Asked { host: &head.host, shown: head.shown, client: addr, reached: party.reached(), plain_path };
     // From before the verdict, so that no change of it is missed.
-    let changes = gate.changes().follow();
+    let turning = Turning::new(gate.changes());
     match gate.decide(&asked) {
         Decision::Pass if !party.may_ask_for(gate, &head.host) => {
             refuse(shared, &mut client, HeadError::Misdirected, is_head_request).await;
         }
-        Decision::Pass => pass_on(shared, &head, body, &mut client, (None, changes)).await,
-        Decision::CarveOut => pass_on(shared, &head, body, &mut client, (Some(ACME_ANSWER_OCTETS_MAX), changes)).await,
+        Decision::Pass => pass_on(shared, &head, body, &mut client, (None, turning)).await,
+        Decision::CarveOut => pass_on(shared, &head, body, &mut client, (Some(ACME_ANSWER_OCTETS_MAX), turning)).await,
         Decision::Block(blocked) => block(shared, &head, &blocked, addr, &mut client).await,
         Decision::NotReady => {
             gate.counters().request(RequestOutcome::NotReady);
@@ -131,7 +130,7 @@ async fn pass_on(
     head: &StreamHead<'_>,
     body: &mut RecvStream,
     client: &mut ClientEnd,
-    (body_max, changes): (Option<u64>, watch::Receiver<()>),
+    (body_max, mut turning): (Option<u64>, Turning),
 ) {
     let gate = &shared.gate;
     let client_addr = shared.party.client();
@@ -153,7 +152,7 @@ async fn pass_on(
     let route = Route { host: &head.host, ends: &shared.party.ends, carries: Carries::Http };
     let turned = async {
         match body_max {
-            None => turned_blocked(gate, &head.host, shared.party.reached(), changes).await,
+            None => turning.blocked(gate, &head.host, shared.party.reached()).await,
             // A blocked name's already, and short.
             Some(_) => pending().await,
         }
