@@ -54,7 +54,7 @@ async fn linger(body: &mut RecvStream) {
 
 async fn answer(shared: &Shared, parts: &Parts, body: &mut RecvStream, respond: SendResponse<Bytes>) {
     let (gate, party) = (&shared.gate, &shared.party);
-    let mut client = ClientEnd::new(respond, gate.settings().stream_timeout);
+    let mut client = ClientEnd::new(respond, shared.queue.clone(), gate.settings().stream_timeout);
     let is_head_request = parts.method == http::Method::HEAD;
     let limits = head_limits(gate.settings());
     let head = match StreamHead::read(parts, body.is_end_stream(), limits, gate.via()) {
@@ -134,12 +134,13 @@ async fn pass_on(
 ) {
     let gate = &shared.gate;
     let client_addr = shared.party.client();
-    let Some(_place) = gate.streams().enter(client_addr, gate.settings().lists(client_addr)) else {
+    let Some(place) = gate.streams().enter(client_addr, gate.settings().lists(client_addr)) else {
         gate.counters().connections_refused.increment();
         gate.counters().request(RequestOutcome::Refused);
         // RFC 9113 section 8.7: nothing was done with it, so it may be sent again.
         return client.fail(Reason::REFUSED_STREAM);
     };
+    client.hold(place);
     let plan = StreamPlan {
         is_head: head.method == Method::Head,
         is_idempotent: head.method.is_idempotent(),
