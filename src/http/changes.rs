@@ -54,24 +54,47 @@ impl Changes {
     }
 }
 
-/// Returns once `host`, which may pass, has turned blocked and stayed so for the grace; never where such are kept.
-pub async fn turned_blocked(gate: &Gate, host: &HostName, reached: IpAddr, mut changes: watch::Receiver<()>) {
-    let Some(grace) = gate.settings().blocked_tunnel_grace else { return pending().await };
-    let mut end = None;
-    loop {
-        let over = async {
-            match end {
-                Some(end) => sleep_until(end).await,
-                None => pending().await,
+/// What may yet turn the verdict on something that is open.
+///
+/// A wait that is given up and taken up again goes on: the grace runs from the change.
+#[derive(Debug)]
+pub struct Turning {
+    changes: watch::Receiver<()>,
+    /// When the grace of a blocked name is over.
+    end: Option<Instant>,
+}
+
+impl Turning {
+    /// Changes from now on.
+    pub fn new(changes: &Changes) -> Self {
+        Self { changes: changes.follow(), end: None }
+    }
+
+    /// Forgets what was: asked before a verdict, so that no change of it is missed.
+    pub fn begin(&mut self) {
+        self.changes.mark_unchanged();
+        self.end = None;
+    }
+
+    /// Returns once `host`, which may pass, has turned blocked and stayed so for the grace; never where such are kept.
+    pub async fn blocked(&mut self, gate: &Gate, host: &HostName, reached: IpAddr) {
+        let Some(grace) = gate.settings().blocked_tunnel_grace else { return pending().await };
+        loop {
+            let end = self.end;
+            let over = async {
+                match end {
+                    Some(end) => sleep_until(end).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                Ok(()) = self.changes.changed() => {
+                    let is_blocked = !gate.still_passes(host, reached);
+                    self.end = is_blocked.then(|| end.unwrap_or_else(|| Instant::now() + grace));
+                }
+                () = over => return,
+                else => pending().await,
             }
-        };
-        tokio::select! {
-            Ok(()) = changes.changed() => {
-                let is_blocked = !gate.still_passes(host, reached);
-                end = is_blocked.then(|| end.unwrap_or_else(|| Instant::now() + grace));
-            }
-            () = over => return,
-            else => pending().await,
         }
     }
 }

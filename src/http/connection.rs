@@ -1,5 +1,6 @@
 //! One client connection: its requests one after the other, each read, judged, answered.
 
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 
 use super::body::{BodyError, Framing};
 use super::buffer::Buffer;
+use super::changes::Turning;
 use super::counters::{OriginFailure, RequestOutcome};
 use super::draining::Draining;
 use super::entry::Arrival;
@@ -77,6 +79,7 @@ struct Connection<'a, S> {
     origin: Option<OriginConnection>,
     drain: DrainWatch,
     draining: Draining,
+    turning: Turning,
     served: u32,
 }
 
@@ -96,6 +99,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
             origin: None,
             draining,
             drain,
+            turning: Turning::new(gate.changes()),
             served: 0,
         }
     }
@@ -117,7 +121,10 @@ impl<'a, S: ClientStream> Connection<'a, S> {
     /// One request from its first octet to the end of its answer.
     async fn serve_one(&mut self) -> After {
         let after = match self.read_head().await {
-            HeadRead::End => After::Close,
+            HeadRead::End => {
+                self.leave().await;
+                After::Close
+            }
             HeadRead::Refused(HeadError::Http2) if self.begins_http2() => After::Http2,
             HeadRead::Refused(error) => self.refuse(error).await,
             HeadRead::Slow => {
@@ -200,6 +207,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         }
         let reached = self.party.reached();
         let plain_path = is_plain.then(|| head.path(octets));
+        self.turning.begin();
         let shown = head.host.map_or("", |host| head.host_text.of(host.of(octets)));
         match self.gate.decide(&Asked { host, shown, client, reached, plain_path }) {
             Decision::Pass if !self.party.may_ask_for(self.gate, host) => self.refuse(HeadError::Misdirected).await,
@@ -285,6 +293,15 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         }
     }
 
+    /// Ends a connection that is between two requests: over TLS nobody could tell it from a cut otherwise (RFC 8446
+    /// section 6.1).
+    async fn leave(&mut self) {
+        if self.party.secure.is_some() {
+            // A client that takes nothing need not be told.
+            let _ = self.timer.within(LINGER, self.stream.shutdown()).await;
+        }
+    }
+
     /// Says that nothing more comes, and reads what is still on its way.
     async fn linger(&mut self) {
         if self.stream.shutdown().await.is_err() {
@@ -338,7 +355,23 @@ impl<'a, S: ClientStream> Connection<'a, S> {
             timer: &mut self.timer,
             route: Route { host, ends: &self.party.ends, carries: Carries::Http },
         };
-        let outcome = relay(self.gate, &mut client, &mut self.origin, &plan).await;
+        let (gate, turning, reached) = (self.gate, &mut self.turning, self.party.reached());
+        let turned = async {
+            match body_max {
+                None => turning.blocked(gate, host, reached).await,
+                // A blocked name's already, and short.
+                Some(_) => pending().await,
+            }
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = relay(gate, &mut client, &mut self.origin, &plan) => outcome,
+            () = turned => {
+                gate.counters().request(RequestOutcome::Blocked);
+                // The client must see that the answer was cut.
+                return After::Close;
+            }
+        };
         self.conclude(&plan, outcome).await
     }
 
@@ -358,8 +391,9 @@ impl<'a, S: ClientStream> Connection<'a, S> {
                 counters.request(passed);
                 if let (Some(mut origin), Some(host)) = (self.origin.take(), self.host.last()) {
                     let reached = self.party.reached();
-                    let stream = tunnel::Stream { host, reached, drain: &self.drain };
-                    tunnel::pass(self.gate, &stream, &mut self.stream, &mut self.input, &mut origin).await;
+                    let turning = &mut self.turning;
+                    let mut stream = tunnel::Stream { host, reached, drain: &self.drain, turning };
+                    tunnel::pass(self.gate, &mut stream, &mut self.stream, &mut self.input, &mut origin).await;
                 }
                 After::Close
             }

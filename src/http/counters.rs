@@ -52,7 +52,7 @@ pub enum OriginFailure {
     Head,
     /// It is the gate itself.
     Loop,
-    /// Nothing says where it is: no setting, no original destination, no address for the name.
+    /// Nothing says where it is: no setting, no original destination, no address for the name that may be connected to.
     Nowhere,
     /// It closed the connection without an answer.
     Silent,

@@ -4,6 +4,8 @@
 //! before the system sent it here, or what the name resolves to. It never leads back to the gate: an address of its own is
 //! refused before connecting, and a connection that comes round all the same is told by [`Outgoing`].
 
+mod race;
+mod reach;
 mod resolve;
 
 use std::io;
@@ -26,9 +28,6 @@ use super::settings::{Origin, Settings};
 use super::timer::Timer;
 
 pub use resolve::{Resolver, ResolverError};
-
-/// Addresses of one name that are tried.
-const TRIES_MAX: usize = 4;
 
 //--- Route -----------------------------------------------------------------------------------------------------------
 
@@ -139,30 +138,30 @@ async fn connect_to(addr: SocketAddr) -> Result<TcpStream, OriginFailure> {
     Ok(stream)
 }
 
-/// Connects to the first address of the host that takes the connection.
+/// Connects to an address of the host that takes the connection.
 async fn connect_to_any(gate: &Gate, route: &Route<'_>) -> Result<TcpStream, OriginFailure> {
-    let found = match (route.host, gate.resolver()) {
-        (HostName::Address(addr), _) => vec![*addr],
-        (HostName::Name(name), Some(resolver)) => resolver.addresses(name).await.map_err(|_| OriginFailure::Nowhere)?,
-        (HostName::Name(_), None) | (HostName::Invalid, _) => return Err(OriginFailure::Nowhere),
-    };
-    let mut failure = OriginFailure::Nowhere;
-    let usable = found.into_iter().map(|addr| addr.to_canonical()).filter(|addr| may_lead_to(*addr, route.ends));
-    for addr in usable.take(TRIES_MAX) {
-        let addr = SocketAddr::new(addr, route.ends.reached.port());
-        if is_own(gate.settings(), route.ends, addr) {
-            failure = OriginFailure::Loop;
-            continue;
-        }
-        match connect_to(addr).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
+    let check = |addr: IpAddr| check(gate.settings(), route, addr.to_canonical());
+    match (route.host, gate.resolver()) {
+        (HostName::Address(addr), _) => connect_to(check(*addr)?).await,
+        (HostName::Name(name), Some(resolver)) => race::race(resolver.v4(name), resolver.v6(name), check).await,
+        (HostName::Name(_), None) | (HostName::Invalid, _) => Err(OriginFailure::Nowhere),
     }
-    Err(failure)
 }
 
-/// True unless an address leads to the gate itself.
+/// Where a connection to an address of the host goes, if it may.
+fn check(settings: &Settings, route: &Route<'_>, addr: IpAddr) -> Result<SocketAddr, OriginFailure> {
+    let to = SocketAddr::new(addr, route.ends.reached.port());
+    if is_own(settings, route.ends, to) {
+        return Err(OriginFailure::Loop);
+    }
+    if !reach::may_lead_to(settings, route.host, route.ends, addr) {
+        tracing::debug!(host = ?route.host, %addr, "refused where a host leads");
+        return Err(OriginFailure::Nowhere);
+    }
+    Ok(to)
+}
+
+/// True for an address that leads to the gate itself.
 fn is_own(settings: &Settings, ends: &Ends, addr: SocketAddr) -> bool {
     let is_socket = !settings.transparent && addr == ends.socket;
     // One that listens everywhere has the addresses that were seen to reach it, and loopback.
@@ -172,16 +171,6 @@ fn is_own(settings: &Settings, ends: &Ends, addr: SocketAddr) -> bool {
         *own == addr || (is_everywhere && own.port() == addr.port() && is_here)
     };
     is_socket || settings.listen.iter().chain(&settings.tls_listen).any(listens)
-}
-
-/// True for addresses that a name may lead to: whoever holds a filed name also says where it leads, and must not reach
-/// through the gate what stands on its machine alone.
-fn may_lead_to(addr: IpAddr, ends: &Ends) -> bool {
-    let is_of_no_host = match addr {
-        IpAddr::V4(v4) => v4.is_unspecified() || v4.is_broadcast() || v4.is_multicast() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local(),
-    };
-    !is_of_no_host && (!addr.is_loopback() || ends.socket.ip().is_loopback())
 }
 
 //--- Outgoing --------------------------------------------------------------------------------------------------------
@@ -296,18 +285,5 @@ mod tests {
         }
         settings.transparent = true;
         assert!(!is_own(&settings, &reached, addr("203.0.113.1:8080")), "the socket has the destination's address");
-    }
-
-    #[test]
-    fn names_lead_to_no_place_of_the_gates_machine() {
-        let may = |to: &str, socket| may_lead_to(to.parse().expect("an address"), &ends(socket));
-        for to in
-            ["0.0.0.0", "255.255.255.255", "224.0.0.1", "169.254.169.254", "::", "ff02::1", "fe80::1", "127.0.0.1"]
-        {
-            assert!(!may(to, "203.0.113.1:80"), "{to}");
-        }
-        assert!(!may("::1", "[2001:db8::1]:80"));
-        assert!(may("203.0.113.9", "203.0.113.1:80"));
-        assert!(may("127.0.0.1", "127.0.0.1:80"), "who reaches loopback is on the machine");
     }
 }

@@ -96,6 +96,8 @@ pub struct Settings {
     pub quic_listen: Vec<SocketAddr>,
     /// Filed requests; for TLS and QUIC as well, but for `Fixed`.
     pub origin: Origin,
+    /// Addresses that are not public and that names may lead to all the same, with `Origin::Resolve`.
+    pub resolve_to: Vec<IpNet>,
     /// Where TLS goes with `Origin::Fixed`; `None` refuses it.
     pub fixed_tls: Option<SocketAddr>,
     /// Where QUIC goes with `Origin::Fixed`; `None` refuses it.
@@ -114,7 +116,8 @@ pub struct Settings {
     pub proxy_protocol_from: Vec<IpNet>,
     /// PROXY header sent to the origin first.
     pub proxy_to_origin: Option<ProxyVersion>,
-    /// Pass `/.well-known/acme-challenge/` of unfiled names (GET and HEAD only, D-H30).
+    /// Pass `/.well-known/acme-challenge/` of unfiled names (GET and HEAD only, D-H30), and checks of control over TLS for names
+    /// whose TLS ends here.
     pub acme_carve_out: bool,
     /// Longest request or response head.
     pub head_bytes_max: usize,
@@ -126,7 +129,7 @@ pub struct Settings {
     pub hello_octets_max: usize,
     /// Time for a whole ClientHello (D-T20).
     pub hello_timeout: Duration,
-    /// How long open TLS and QUIC connections of a name go on once it is blocked; `None` means for good.
+    /// How long what is open of a name goes on once it is blocked; `None` means for good.
     pub blocked_tunnel_grace: Option<Duration>,
     /// Keep-alive idle time.
     pub idle_timeout: Duration,
@@ -162,6 +165,7 @@ impl Settings {
             tls_listen: Vec::new(),
             quic_listen: Vec::new(),
             origin: Origin::Fixed(origin),
+            resolve_to: Vec::new(),
             fixed_tls: None,
             fixed_quic: None,
             certificates: Vec::new(),

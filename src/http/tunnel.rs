@@ -10,13 +10,14 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::buffer::Buffer;
+use super::changes::Turning;
 use super::gate::Gate;
 use super::host::HostName;
 use super::origin::OriginConnection;
 use super::stream::{ClientStream, send_all};
 use crate::drain::{DrainWatch, Phase};
 
-/// How often an open stream is looked at: for silence, and for its verdict.
+/// How often an open stream is looked at: for silence, and for the drain.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How many looks a stream goes on while the gate drains: half of the time that a drain has.
@@ -30,12 +31,14 @@ pub struct Stream<'a> {
     pub reached: IpAddr,
     /// The gate's way out.
     pub drain: &'a DrainWatch,
+    /// What becomes of its verdict, since it was reached.
+    pub turning: &'a mut Turning,
 }
 
 /// Passes octets between client and origin; what either side has sent early is in the buffers.
 pub async fn pass(
     gate: &Gate,
-    stream: &Stream<'_>,
+    stream: &mut Stream<'_>,
     client: &mut impl ClientStream,
     input: &mut Buffer,
     origin: &mut OriginConnection,
@@ -48,15 +51,17 @@ pub async fn pass(
     let there = pump(&mut client_reader, input, &mut origin_writer, &silent);
     let back = pump(&mut origin_reader, &mut origin.input, &mut client_writer, &silent);
     let both = async { tokio::try_join!(there, back) };
+    let Stream { host, reached, drain, turning } = stream;
     tokio::select! {
         // Either way the connection is over: both sides have ended, or one has failed.
         _ = both => {}
-        () = watch(gate, stream, &silent) => {}
+        () = watch(gate, drain, &silent) => {}
+        () = turning.blocked(gate, host, *reached) => gate.counters().upgrades_ended.increment(),
     }
 }
 
 /// Returns when the stream has to end.
-async fn watch(gate: &Gate, stream: &Stream<'_>, silent: &AtomicU32) {
+async fn watch(gate: &Gate, drain: &DrainWatch, silent: &AtomicU32) {
     let looks_max = gate.settings().stream_timeout.as_secs().max(1);
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -66,12 +71,8 @@ async fn watch(gate: &Gate, stream: &Stream<'_>, silent: &AtomicU32) {
         if u64::from(silent.fetch_add(1, Ordering::Relaxed)) > looks_max {
             return;
         }
-        draining += u32::from(stream.drain.phase() > Phase::Running);
+        draining += u32::from(drain.phase() > Phase::Running);
         if draining > DRAIN_LOOKS_MAX {
-            return;
-        }
-        if !gate.still_passes(stream.host, stream.reached) {
-            gate.counters().upgrades_ended.increment();
             return;
         }
     }

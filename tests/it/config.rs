@@ -287,9 +287,10 @@ const BAD: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "version = 1\n[http]\norigin = \"original-dst\"\nquic-listen = [\"127.0.0.1:443\"]\n",
+        "version = 1\n[http]\norigin = \"original-dst\"\nquic-listen = [\"127.0.0.1:443\"]\nresolve-to = [\"::/0\"]\n",
         &[
             "t.toml:4:15: http.quic-listen = \"127.0.0.1:443\": works with origin = \"fixed\" only, for now; expected []",
+            "t.toml:5:14: http.resolve-to = \"::/0\": is used with origin = \"resolve\" only; expected []",
         ],
     ),
     (

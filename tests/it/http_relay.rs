@@ -281,23 +281,6 @@ async fn half_closed_clients_get_their_answer() {
 }
 
 #[tokio::test]
-async fn an_upgraded_stream_ends_with_its_filing() {
-    let gate = HttpGate::start().await;
-    gate.origin.on(
-        "/ws",
-        Reply::Echo(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".to_vec()),
-    );
-    let mut client = gate.connect().await;
-    client.send(b"GET /ws HTTP/1.1\r\nHost: here.cn\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
-    assert_eq!(client.next_response(true).await.expect("an answer").status, 101);
-    client.send(b"ping").await;
-    assert_eq!(client.octets(4).await, b"ping");
-    gate.publish(Vec::new());
-    assert!(client.rest().await.is_empty());
-    assert_eq!(gate.counters.upgrades_ended.value(), 1);
-}
-
-#[tokio::test]
 async fn without_data_the_gate_answers_503() {
     let mut view = fixture::view(Rules::default());
     view.faults = vec![(Fault::RegistryMissing, Outcome::Block)];

@@ -14,6 +14,7 @@ mod h2_gate;
 mod harness;
 mod hello;
 mod http_bypass;
+mod http_changes;
 mod http_heads;
 mod http_page;
 mod http_relay;

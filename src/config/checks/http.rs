@@ -45,6 +45,7 @@ impl Checker<'_> {
         let quic_text = if text.fixed_quic.is_empty() { &text.fixed_tls } else { &text.fixed_quic };
         Settings {
             origin: self.origin(text, &own.tcp),
+            resolve_to: self.prefixes("http.resolve-to", &text.resolve_to),
             fixed_tls,
             fixed_quic: self.fixed_peer("http.fixed-quic", quic_text, &own.udp),
             certificates: self.certificates(&text.certificate),
@@ -129,8 +130,10 @@ impl Checker<'_> {
             let message = "works with origin = \"fixed\" only: the requests inside go on as plain HTTP; expected none";
             self.refuse("http.certificate[0].chain", &files.chain, message);
         }
-        if text.origin != OriginWord::Resolve && !text.resolvers.is_empty() {
-            self.refuse("http.resolvers", &text.resolvers[0], "is used with origin = \"resolve\" only; expected []");
+        for (key, values) in [("http.resolvers", &text.resolvers), ("http.resolve-to", &text.resolve_to)] {
+            if let Some(first) = values.first().filter(|_| text.origin != OriginWord::Resolve) {
+                self.refuse(key, first, "is used with origin = \"resolve\" only; expected []");
+            }
         }
         match text.origin {
             OriginWord::Fixed => Origin::Fixed(self.fixed(text, own)),

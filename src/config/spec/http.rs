@@ -27,6 +27,8 @@ pub struct HttpSpec {
     pub fixed_quic: String,
     /// Name servers that tell where a name leads, with origin = "resolve".
     pub resolvers: Vec<String>,
+    /// Prefixes of private and other special addresses that names may lead to, with origin = "resolve".
+    pub resolve_to: Vec<String>,
     /// Certificates of names whose TLS ends here, so that they can be shown the page.
     pub certificate: Vec<CertificateSpec>,
     /// Accept connections to any address (TPROXY); needs CAP_NET_ADMIN.
@@ -37,7 +39,7 @@ pub struct HttpSpec {
     pub block: HttpBlockSpec,
     /// Proxies before us.
     pub proxy_protocol: ProxyProtocolSpec,
-    /// Pass /.well-known/acme-challenge/ of unfiled names (GET and HEAD).
+    /// Pass /.well-known/acme-challenge/ of unfiled names (GET and HEAD), and checks by acme-tls/1 where TLS ends here.
     pub acme_carve_out: bool,
     /// Longest request or response head.
     #[schemars(range(min = 1024, max = 1_048_576))]
@@ -66,7 +68,7 @@ pub struct HttpSpec {
     /// Seconds for a whole ClientHello.
     #[schemars(range(min = 1, max = 3600))]
     pub hello_timeout_seconds: u64,
-    /// What becomes of open TLS and QUIC connections of a name that is blocked meanwhile.
+    /// What becomes of connections, requests and streams that are open when their name is blocked.
     pub blocked_tunnels: BlockedTunnelsWord,
     /// Seconds that they may go on, with blocked-tunnels = "close".
     #[schemars(range(min = 1, max = 86_400))]
@@ -100,6 +102,7 @@ impl Default for HttpSpec {
             fixed_tls: String::new(),
             fixed_quic: String::new(),
             resolvers: Vec::new(),
+            resolve_to: Vec::new(),
             certificate: Vec::new(),
             transparent: settings.transparent,
             demo_origin: String::new(),

@@ -6,7 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -39,6 +39,8 @@ mod kind {
 }
 /// Flag of the last frame of a field block.
 const END_HEADERS: u8 = 4;
+/// What is a stream in the last four octets of a frame's head; the first bit is reserved (RFC 9113 section 4.1).
+const STREAM_MASK: u32 = 0x7fff_ffff;
 /// Error codes (RFC 9113 section 7).
 const NO_ERROR: u32 = 0;
 const ENHANCE_YOUR_CALM: u32 = 11;
@@ -47,6 +49,7 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 #[derive(Debug, Default)]
 pub struct Readings {
     is_flooded: AtomicBool,
+    opened: AtomicU32,
     head_open_since: Mutex<Option<Instant>>,
     writes_stuck_since: Mutex<Option<Instant>>,
 }
@@ -55,6 +58,11 @@ impl Readings {
     /// True once the client has sent too much that asks for nothing.
     pub fn is_flooded(&self) -> bool {
         self.is_flooded.load(Ordering::Relaxed)
+    }
+
+    /// Streams that the client has opened, whatever becomes of them.
+    pub fn opened(&self) -> u32 {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// Since when a field block is unfinished.
@@ -86,6 +94,8 @@ pub struct Metered<S> {
     gate: Arc<Gate>,
     readings: Arc<Readings>,
     received: Frames,
+    /// The client's last stream; it opens them in ascending order (RFC 9113 section 5.1.1).
+    last_stream: u32,
     sent: Frames,
     control: Tokens,
     resets: Tokens,
@@ -109,6 +119,7 @@ impl<S> Metered<S> {
             gate,
             readings,
             received: Frames { preface_left: PREFACE_OCTETS, ..Frames::default() },
+            last_stream: 0,
             sent: Frames::default(),
             control: Tokens::new(CONTROL),
             resets: Tokens::new(RESETS),
@@ -119,7 +130,12 @@ impl<S> Metered<S> {
     fn came(&mut self, octets: &[u8]) {
         let mut flood = None;
         let (control, resets, gate) = (&mut self.control, &mut self.resets, &self.gate);
+        let (readings, last_stream) = (&self.readings, &mut self.last_stream);
         self.received.scan(octets, |frame| {
+            if frame.ends_block && frame.stream > *last_stream {
+                *last_stream = frame.stream;
+                readings.opened.fetch_add(1, Ordering::Relaxed);
+            }
             match frame.kind {
                 kind::DATA | kind::HEADERS => {}
                 kind::RST_STREAM => {
@@ -270,6 +286,9 @@ impl Tokens {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Frame {
     kind: u8,
+    stream: u32,
+    /// The last one of a field block.
+    ends_block: bool,
     /// The error code of RST_STREAM and GOAWAY.
     code: u32,
 }
@@ -337,12 +356,11 @@ impl Frames {
     }
 
     fn finish(&mut self, on: &mut impl FnMut(Frame)) {
-        let [_, _, _, kind, flags, ..] = self.head;
-        if matches!(kind, kind::HEADERS | kind::CONTINUATION) && flags & END_HEADERS != 0 {
-            self.is_in_block = false;
-        }
+        let [_, _, _, kind, flags, stream @ ..] = self.head;
+        let ends_block = matches!(kind, kind::HEADERS | kind::CONTINUATION) && flags & END_HEADERS != 0;
+        self.is_in_block &= !ends_block;
         self.head_have = 0;
-        on(Frame { kind, code: self.code });
+        on(Frame { kind, stream: u32::from_be_bytes(stream) & STREAM_MASK, ends_block, code: self.code });
     }
 }
 
@@ -366,8 +384,12 @@ mod tests {
             frame(kind::GOAWAY, 0, &[0, 0, 0, 0, 0, 0, 0, 11, b'w']),
         ]
         .concat();
-        let expected = [(4, 0), (1, 0), (9, 0), (kind::RST_STREAM, 8), (kind::GOAWAY, 11)]
-            .map(|(kind, code)| Frame { kind, code });
+        let expected = [(4, 0), (1, 0), (9, 0), (kind::RST_STREAM, 8), (kind::GOAWAY, 11)].map(|(kind, code)| Frame {
+            kind,
+            stream: 1,
+            ends_block: kind == kind::CONTINUATION,
+            code,
+        });
         for step in 1..=octets.len() {
             let mut frames = Frames { preface_left: PREFACE_OCTETS, ..Frames::default() };
             let mut seen = Vec::new();

@@ -9,11 +9,12 @@
 //! through and HTTP/1 would not is refused in `request`.
 //!
 //! Limits: [`STREAMS_MAX`], the windows and the counts below; heads and times as in HTTP/1 ([`super::Settings`]); what costs
-//! without asking for a page in `meter`; origin connections in `places`. A connection that floods is told so
-//! (ENHANCE_YOUR_CALM) and ended.
+//! without asking for a page in `meter`; origin connections in `places`; answers that wait in `queue`. A connection that
+//! floods is told so (ENHANCE_YOUR_CALM) and ended.
 
 mod meter;
 mod places;
+mod queue;
 mod relay;
 mod request;
 mod stream;
@@ -35,6 +36,8 @@ pub use self::places::StreamPlaces;
 
 use self::meter::{Metered, Readings};
 use self::places::Idle;
+use self::queue::Queue;
+use super::counters::RequestOutcome;
 use super::draining::Draining;
 use super::entry::Arrival;
 use super::gate::Gate;
@@ -48,7 +51,7 @@ pub const STREAMS_MAX: u32 = 100;
 /// 50 Mbit/s and 40 ms.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 512 << 10;
-/// Octets of one answer that wait for the client.
+/// Octets of one answer that wait for the client; of all answers together [`queue::QUEUE_OCTETS_MAX`].
 const SEND_BUFFER_OCTETS_MAX: usize = 64 << 10;
 /// Streams a client may break by mistakes of its own, each of which we have to reset (CVE-2025-8671).
 const MISTAKES_MAX: usize = 100;
@@ -68,6 +71,7 @@ struct Shared {
     gate: Arc<Gate>,
     party: Party,
     idle: Idle,
+    queue: Queue,
 }
 
 /// Serves a connection that begins with the preface of HTTP/2, which stands in `input` or is still to come.
@@ -83,7 +87,7 @@ pub(super) async fn serve<S: ClientStream>(gate: &Arc<Gate>, arrival: Arrival<S>
     };
     // Without a preface there is nobody to say anything to.
     let Ok(Ok(connection)) = connection else { return };
-    let shared = Arc::new(Shared { gate: gate.clone(), party, idle: Idle::default() });
+    let shared = Arc::new(Shared { gate: gate.clone(), party, idle: Idle::default(), queue: Queue::new() });
     Driver::new(connection, readings, shared).run(draining).await;
 }
 
@@ -99,6 +103,36 @@ fn builder(settings: &Settings) -> Builder {
         .max_local_error_reset_streams(Some(MISTAKES_MAX))
         .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX);
     res
+}
+
+//--- Tally -----------------------------------------------------------------------------------------------------------
+
+/// Counts the streams that never became requests here: the library resets what is malformed by RFC 9113 or over the limit of
+/// streams, and tells nobody.
+struct Tally {
+    gate: Arc<Gate>,
+    readings: Arc<Readings>,
+    /// Streams that became requests.
+    accepted: u32,
+    /// The others that were counted.
+    refused: u32,
+}
+
+impl Tally {
+    /// Counts what was opened and is neither; everything that came must have been looked at.
+    fn settle(&mut self) {
+        let known = self.accepted.saturating_add(self.refused);
+        for _ in known..self.readings.opened() {
+            self.refused += 1;
+            self.gate.counters().request(RequestOutcome::Refused);
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.settle();
+    }
 }
 
 //--- Driver ----------------------------------------------------------------------------------------------------------
@@ -126,9 +160,11 @@ struct Driver<S: ClientStream> {
     readings: Arc<Readings>,
     shared: Arc<Shared>,
     streams: JoinSet<()>,
-    accepted: u32,
+    tally: Tally,
     /// When the last stream ended, or the connection began.
     idle_since: Instant,
+    /// When octets were last seen to wait for the client.
+    waited_at: Instant,
     /// When the client was told that the connection ends.
     ending_since: Option<Instant>,
     look_at: Instant,
@@ -137,13 +173,15 @@ struct Driver<S: ClientStream> {
 impl<S: ClientStream> Driver<S> {
     fn new(connection: Connection<Metered<Ahead<S>>, Bytes>, readings: Arc<Readings>, shared: Arc<Shared>) -> Self {
         let now = Instant::now();
+        let tally = Tally { gate: shared.gate.clone(), readings: readings.clone(), accepted: 0, refused: 0 };
         let mut res = Self {
             connection,
             readings,
             shared,
             streams: JoinSet::new(),
-            accepted: 0,
+            tally,
             idle_since: now,
+            waited_at: now,
             ending_since: None,
             look_at: now,
         };
@@ -165,12 +203,13 @@ impl<S: ClientStream> Driver<S> {
                 }
                 Event::Request(request, respond) => {
                     let turns = self.shared.gate.settings().requests_per_connection_max;
-                    self.accepted += 1;
-                    if self.accepted >= turns {
+                    self.tally.accepted += 1;
+                    let accepted = self.tally.accepted;
+                    if accepted >= turns {
                         self.end_gracefully();
                     }
                     // What was on its way when the client was told is served; a client that goes on is not.
-                    if self.accepted > turns.saturating_add(STREAMS_MAX) {
+                    if accepted > turns.saturating_add(STREAMS_MAX) {
                         return self.end(Reason::ENHANCE_YOUR_CALM).await;
                     }
                     self.streams.spawn(stream::serve(self.shared.clone(), request, respond));
@@ -184,13 +223,17 @@ impl<S: ClientStream> Driver<S> {
     async fn next(&mut self, draining: &mut Draining) -> Event {
         let is_running = self.ending_since.is_none();
         let look = sleep_until(self.look_at);
-        let readings = self.readings.clone();
+        let (readings, tally) = (self.readings.clone(), &mut self.tally);
         let mut accepting = pin!(self.connection.accept());
         let accepted = poll_fn(|context| {
             let polled = accepting.as_mut().poll(context);
             // Looked at after each turn of the connection, for a flood brings nothing that would be accepted.
             if readings.is_flooded() {
                 return Poll::Ready(Event::Flood);
+            }
+            // What came waits behind what cannot be written, else it was looked at.
+            if polled.is_pending() && readings.writes_stuck_since().is_none() {
+                tally.settle();
             }
             polled.map(|accepted| match accepted {
                 Some(Ok((request, respond))) => Event::Request(request, respond),
@@ -213,7 +256,7 @@ impl<S: ClientStream> Driver<S> {
     }
 
     /// True for a connection that has had its time.
-    fn is_overdue(&self) -> bool {
+    fn is_overdue(&mut self) -> bool {
         let settings = self.shared.gate.settings();
         let is_over = |since: Instant, limit: Duration| since.elapsed() >= limit;
         if self.readings.writes_stuck_since().is_some_and(|since| is_over(since, settings.stream_timeout)) {
@@ -226,9 +269,15 @@ impl<S: ClientStream> Driver<S> {
         if !self.streams.is_empty() {
             return false;
         }
+        if !self.shared.queue.is_empty() || self.readings.writes_stuck_since().is_some() {
+            // What the streams left behind is for a client that reads, and that reads all of it in time.
+            self.waited_at = Instant::now();
+            return is_over(self.idle_since, settings.stream_timeout);
+        }
         // A connection that has asked for nothing yet has the time of a head, not of idleness.
-        let idle = if self.accepted == 0 { settings.head_timeout } else { settings.idle_timeout };
-        is_over(self.idle_since, idle) || self.ending_since.is_some_and(|since| is_over(since, FAREWELL))
+        let idle = if self.tally.accepted == 0 { settings.head_timeout } else { settings.idle_timeout };
+        let since = self.idle_since.max(self.waited_at);
+        is_over(since, idle) || self.ending_since.is_some_and(|ending| is_over(ending.max(since), FAREWELL))
     }
 
     /// Tells the client to open no more streams; those in work are finished.

@@ -1,9 +1,10 @@
 //! A stream passed on: its request to the origin over HTTP/1.1 and the answer back, both at the same time.
 //!
 //! What waits here is bounded: a request body by the windows, which open again only as the origin takes octets; an answer
-//! by one read from the origin, which waits for the client's windows.
+//! by one read from the origin, which waits for the client's windows and for room in the connection's queue.
 
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::Shared;
+use super::places::StreamPlace;
+use super::queue::{QUEUE_OCTETS_MAX, Queue};
 use crate::http::body::{BodyError, BodyReader, Framing, LAST_CHUNK, push_piece};
 use crate::http::buffer::Buffer;
 use crate::http::counters::OriginFailure;
@@ -194,6 +197,8 @@ impl Answer<'_> {
     /// True when the origin keeps the connection.
     async fn pass(&mut self, origin: &mut (impl AsyncRead + Unpin)) -> Result<bool, RelayError> {
         let asked_at = Instant::now();
+        // No window holds heads back: together they have the room of one.
+        let mut room = self.gate.settings().head_bytes_max;
         for _ in 0..INTERIM_MAX {
             self.read_head(origin).await?;
             let head = self.parser.head();
@@ -204,6 +209,7 @@ impl Answer<'_> {
             let interim = message(head, self.input.filled(), Framing::None, self.plan.hides_http3)?;
             let octets = head.octets;
             self.input.consume(octets);
+            room = room.checked_sub(octets).ok_or(RelayError::Origin(OriginFailure::Head))?;
             self.client.inform(interim)?;
         }
         Err(RelayError::Origin(OriginFailure::Head))
@@ -347,14 +353,22 @@ pub(super) struct ClientEnd {
     respond: SendResponse<Bytes>,
     /// There once an answer has begun.
     stream: Option<SendStream<Bytes>>,
+    queue: Queue,
+    /// What the stream holds until its answer has left.
+    place: Option<Arc<StreamPlace>>,
     timer: Timer,
     limit: Duration,
 }
 
 impl ClientEnd {
     /// A stream that is not answered yet; `limit` is for what is sent at once.
-    pub fn new(respond: SendResponse<Bytes>, limit: Duration) -> Self {
-        Self { respond, stream: None, timer: Timer::new(limit), limit }
+    pub fn new(respond: SendResponse<Bytes>, queue: Queue, limit: Duration) -> Self {
+        Self { respond, stream: None, queue, place: None, timer: Timer::new(limit), limit }
+    }
+
+    /// Holds a place until what is sent from now on has left.
+    pub fn hold(&mut self, place: StreamPlace) {
+        self.place = Some(Arc::new(place));
     }
 
     /// True once some of an answer was sent, so that no other can be.
@@ -374,20 +388,28 @@ impl ClientEnd {
         Ok(())
     }
 
-    /// Sends octets of the body as the client's windows allow, all of them within the limit.
+    /// Sends octets of the body as the client's windows and what it has not taken yet allow, all of them within the limit.
     pub async fn send(&mut self, mut data: Bytes, is_last: bool) -> Result<(), RelayError> {
-        let Some(stream) = &mut self.stream else { return Err(RelayError::Client) };
+        let Self { stream: Some(stream), queue, place, timer, .. } = self else { return Err(RelayError::Client) };
         let deadline = Instant::now() + self.limit;
         while !data.is_empty() {
             stream.reserve_capacity(data.len());
             if stream.capacity() == 0 {
                 let room = poll_fn(|context| stream.poll_capacity(context));
-                match self.timer.until(|| deadline, room).await {
+                match timer.until(|| deadline, room).await {
                     Ok(Some(Ok(_))) => continue,
                     Ok(None | Some(Err(_))) | Err(_) => return Err(RelayError::Client),
                 }
             }
-            let piece = data.split_to(stream.capacity().min(data.len()));
+            let piece = data.split_to(stream.capacity().min(data.len()).min(QUEUE_OCTETS_MAX));
+            let entering = async {
+                tokio::select! {
+                    biased;
+                    piece = queue.enter(piece, place.clone()) => Some(piece),
+                    _ = poll_fn(|context| stream.poll_reset(context)) => None,
+                }
+            };
+            let Ok(Some(piece)) = timer.until(|| deadline, entering).await else { return Err(RelayError::Client) };
             stream.send_data(piece, is_last && data.is_empty()).map_err(|_| RelayError::Client)?;
         }
         Ok(())

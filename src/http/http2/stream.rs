@@ -9,14 +9,13 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::request::Parts;
 use http::{Request, Response};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Shared;
 use super::relay::{ClientEnd, StreamPlan, pass};
 use super::request::StreamHead;
 use crate::http::body::BodyError;
-use crate::http::changes::turned_blocked;
+use crate::http::changes::Turning;
 use crate::http::connection::{ACME_ANSWER_OCTETS_MAX, LINGER, LINGER_OCTETS_MAX};
 use crate::http::counters::RequestOutcome;
 use crate::http::gate::{Asked, Blocked, Decision, PageRequest};
@@ -55,7 +54,7 @@ async fn linger(body: &mut RecvStream) {
 
 async fn answer(shared: &Shared, parts: &Parts, body: &mut RecvStream, respond: SendResponse<Bytes>) {
     let (gate, party) = (&shared.gate, &shared.party);
-    let mut client = ClientEnd::new(respond, gate.settings().stream_timeout);
+    let mut client = ClientEnd::new(respond, shared.queue.clone(), gate.settings().stream_timeout);
     let is_head_request = parts.method == http::Method::HEAD;
     let limits = head_limits(gate.settings());
     let head = match StreamHead::read(parts, body.is_end_stream(), limits, gate.via()) {
@@ -70,13 +69,13 @@ async fn answer(shared: &Shared, parts: &Parts, body: &mut RecvStream, respond: 
     let plain_path = is_plain.then_some(head.path.as_bytes());
     let asked = Asked { host: &head.host, shown: head.shown, client: addr, reached: party.reached(), plain_path };
     // From before the verdict, so that no change of it is missed.
-    let changes = gate.changes().follow();
+    let turning = Turning::new(gate.changes());
     match gate.decide(&asked) {
         Decision::Pass if !party.may_ask_for(gate, &head.host) => {
             refuse(shared, &mut client, HeadError::Misdirected, is_head_request).await;
         }
-        Decision::Pass => pass_on(shared, &head, body, &mut client, (None, changes)).await,
-        Decision::CarveOut => pass_on(shared, &head, body, &mut client, (Some(ACME_ANSWER_OCTETS_MAX), changes)).await,
+        Decision::Pass => pass_on(shared, &head, body, &mut client, (None, turning)).await,
+        Decision::CarveOut => pass_on(shared, &head, body, &mut client, (Some(ACME_ANSWER_OCTETS_MAX), turning)).await,
         Decision::Block(blocked) => block(shared, &head, &blocked, addr, &mut client).await,
         Decision::NotReady => {
             gate.counters().request(RequestOutcome::NotReady);
@@ -131,16 +130,17 @@ async fn pass_on(
     head: &StreamHead<'_>,
     body: &mut RecvStream,
     client: &mut ClientEnd,
-    (body_max, changes): (Option<u64>, watch::Receiver<()>),
+    (body_max, mut turning): (Option<u64>, Turning),
 ) {
     let gate = &shared.gate;
     let client_addr = shared.party.client();
-    let Some(_place) = gate.streams().enter(client_addr, gate.settings().lists(client_addr)) else {
+    let Some(place) = gate.streams().enter(client_addr, gate.settings().lists(client_addr)) else {
         gate.counters().connections_refused.increment();
         gate.counters().request(RequestOutcome::Refused);
         // RFC 9113 section 8.7: nothing was done with it, so it may be sent again.
         return client.fail(Reason::REFUSED_STREAM);
     };
+    client.hold(place);
     let plan = StreamPlan {
         is_head: head.method == Method::Head,
         is_idempotent: head.method.is_idempotent(),
@@ -153,7 +153,7 @@ async fn pass_on(
     let route = Route { host: &head.host, ends: &shared.party.ends, carries: Carries::Http };
     let turned = async {
         match body_max {
-            None => turned_blocked(gate, &head.host, shared.party.reached(), changes).await,
+            None => turning.blocked(gate, &head.host, shared.party.reached()).await,
             // A blocked name's already, and short.
             Some(_) => pending().await,
         }

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use hickory_proto::rr::Name;
+use hickory_proto::rr::{Name, RecordType};
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use thiserror::Error;
 
@@ -20,7 +20,7 @@ const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(10);
 /// Time for one server's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why no address was found.
+/// Why nobody can be asked.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct ResolverError(String);
@@ -44,17 +44,29 @@ impl Resolver {
         options.negative_max_ttl = Some(NEGATIVE_TTL_MAX);
         // The machine's own table of hosts is nobody's origin.
         options.use_hosts_file = ResolveHosts::Never;
-        options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
         builder.build().map(Self).map_err(|error| ResolverError(error.to_string()))
     }
 
-    /// The addresses of a name, IPv4 ones if there are any; one at least.
-    pub async fn addresses(&self, name: &DomainName) -> Result<Vec<IpAddr>, ResolverError> {
-        let error = |error: &dyn std::fmt::Display| ResolverError(error.to_string());
-        let mut asked = Name::from_labels(name.as_ref().labels()).map_err(|why| error(&why))?;
+    /// The IPv4 addresses of a name; none where nobody tells.
+    pub async fn v4(&self, name: &DomainName) -> Vec<IpAddr> {
+        self.addresses(name, RecordType::A).await
+    }
+
+    /// The IPv6 addresses of a name; none where nobody tells.
+    pub async fn v6(&self, name: &DomainName) -> Vec<IpAddr> {
+        self.addresses(name, RecordType::AAAA).await
+    }
+
+    async fn addresses(&self, name: &DomainName, kind: RecordType) -> Vec<IpAddr> {
+        let Ok(mut asked) = Name::from_labels(name.as_ref().labels()) else { return Vec::new() };
         asked.set_fqdn(true);
-        let found = self.0.lookup_ip(asked).await.map_err(|why| error(&why))?;
-        Ok(found.iter().collect())
+        match self.0.lookup(asked, kind).await {
+            Ok(found) => found.answers().iter().filter_map(|record| record.data.ip_addr()).collect(),
+            Err(error) => {
+                tracing::debug!(%error, %kind, "no address was found");
+                Vec::new()
+            }
+        }
     }
 }

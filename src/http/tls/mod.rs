@@ -55,6 +55,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How much of it.
 const LINGER_OCTETS_MAX: usize = 256 << 10;
 
+/// The protocol of a certificate authority's check (RFC 8737 section 6.2).
+const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
+
 /// Octets that must fit into a connection's buffer while hellos are looked for.
 pub fn stream_octets_max(settings: &Settings) -> usize {
     settings.hello_octets_max.saturating_mul(STREAM_PER_OCTET).saturating_add(BETWEEN_OCTETS_MAX)
@@ -139,7 +142,7 @@ pub(super) async fn serve(gate: &Arc<Gate>, arrival: Arrival, judged: Option<Jud
     };
     // Looked up in a statement of its own, so that no connection holds the certificates of its day.
     let server = gate.certificates().server_for(&named.host);
-    let Some(server) = server else {
+    let Some(server) = server.filter(|_| !connection.is_for_the_origin(&named)) else {
         let decision = decide(gate, &connection.arrival.party.ends, &named);
         return connection.carry_out(&named, decision).await;
     };
@@ -154,16 +157,22 @@ struct Named {
     host: HostName,
     /// The name as written, where it is none that a registry can hold.
     shown: Option<Box<str>>,
+    /// The hello is a certificate authority's, which checks control of the name: it offers that protocol and no other
+    /// (RFC 8737 section 3).
+    is_acme: bool,
 }
 
 impl Named {
     /// The name in the open; without one the address reached stands for it.
     fn of(hello: &Hello<'_>, ends: &Ends) -> Self {
+        let is_acme = hello.protocols().eq([ACME_PROTOCOL]);
         match &hello.server_name {
-            None => Self { host: HostName::Address(ends.reached.ip().to_canonical()), shown: None },
-            Some(name) => {
-                Self { shown: (name.host == HostName::Invalid).then(|| name.text.into()), host: name.host.clone() }
-            }
+            None => Self { host: HostName::Address(ends.reached.ip().to_canonical()), shown: None, is_acme },
+            Some(name) => Self {
+                shown: (name.host == HostName::Invalid).then(|| name.text.into()),
+                host: name.host.clone(),
+                is_acme,
+            },
         }
     }
 }
@@ -207,6 +216,13 @@ struct Connection<'a> {
 impl Connection<'_> {
     fn counters(&self) -> &Counters {
         &self.gate.counters().tls
+    }
+
+    /// True for a check of control that only the origin can answer, which keeps the key for it, and that may reach it though
+    /// a certificate here is for the name.
+    fn is_for_the_origin(&self, named: &Named) -> bool {
+        let settings = self.gate.settings();
+        named.is_acme && settings.acme_carve_out && settings.fixed_tls.is_some()
     }
 
     //--- Reading -----------------------------------------------------------------------------------------------------
@@ -410,7 +426,8 @@ impl Connection<'_> {
         // The first is gone from the buffer.
         self.reader.forget(end);
         match self.read_second().await {
-            Ok(second) if second.host == named.host => {
+            // One that was let through to the origin as a check of control must still be one.
+            Ok(second) if second.host == named.host && (second.is_acme || !named.is_acme) => {
                 self.counters().retry(Retry::SameName);
                 true
             }

@@ -231,8 +231,11 @@ async fn origins_of_streams_are_told_of_the_client() {
 async fn streams_of_one_connection_go_where_each_name_leads() {
     let upstream = Upstream::start().await;
     let servers = vec![upstream.addr];
-    let gate =
-        HttpGate::with(fixture::view(Rules::default()), |settings| settings.origin = Origin::Resolve(servers)).await;
+    let gate = HttpGate::with(fixture::view(Rules::default()), |settings| {
+        settings.origin = Origin::Resolve(servers);
+        settings.resolve_to = vec!["127.0.0.0/8".parse().expect("a prefix")];
+    })
+    .await;
     let port = gate.addr.port();
     for (name, addr, who) in [("one.here.cn", "127.0.0.2", "1"), ("two.here.cn", "127.0.0.3", "2")] {
         upstream.addresses(name, &[addr]);

@@ -9,6 +9,7 @@ mod join;
 mod limits;
 mod passed;
 mod property;
+mod queue;
 mod streams;
 mod terminated;
 

@@ -13,7 +13,8 @@ use tokio::time::timeout;
 use super::until;
 use crate::harness::fixture;
 use crate::harness::h2::{
-    DATA, END_HEADERS, END_STREAM, H2, HEADERS, RST_STREAM, Raw, WINDOW_UPDATE, fields, frame, get_fields, request,
+    DATA, END_HEADERS, END_STREAM, Frame, H2, HEADERS, RST_STREAM, Raw, WINDOW_UPDATE, fields, frame, get_fields,
+    request,
 };
 use crate::harness::http::{HttpGate, PATIENCE, Reply};
 
@@ -143,6 +144,23 @@ async fn trailers_of_an_answer_arrive() {
         assert_eq!(trailers.get("grpc-status").map(|value| value.as_bytes()), Some(&b"0"[..]));
     }
     assert_eq!(gate.origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn interim_answers_have_the_room_of_one_head() {
+    let gate = HttpGate::start().await;
+    let interim = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "x".repeat(30_000));
+    for (count, failed) in [(2, 0), (3, 1)] {
+        let reply = interim.repeat(count) + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        gate.origin.on("/", octets(&reply));
+        let mut raw = Raw::connect(gate.addr).await;
+        raw.ask(1, &get_fields(&[(":authority", "here.cn")])).await;
+        let mut last = Frame::default();
+        while last.flags & END_STREAM == 0 {
+            last = raw.first(&[HEADERS, DATA]).await.expect("an answer");
+        }
+        assert_eq!(gate.counters.requests(RequestOutcome::OriginFailed), failed, "{count}");
+    }
 }
 
 #[tokio::test]

@@ -7,9 +7,10 @@ use icpgate::http::counters::RequestOutcome;
 use icpgate::policy::{Fault, Mode, Outcome, Rules};
 use tokio::task::JoinSet;
 
+use super::until;
 use crate::harness::fixture::{self, filed};
 use crate::harness::h2::{
-    DATA, END_HEADERS, END_STREAM, H2, HEADERS, RST_STREAM, Raw, fields, frame, get_fields, request,
+    DATA, END_HEADERS, END_STREAM, H2, HEADERS, PROTOCOL_ERROR, RST_STREAM, Raw, fields, frame, get_fields, request,
 };
 use crate::harness::http::{HttpGate, Reply};
 
@@ -200,4 +201,41 @@ async fn a_blocked_body_is_taken_so_that_no_reset_overtakes_the_page() {
     raw.send(&frame(HEADERS, END_HEADERS, 5, &fields(&call))).await;
     let reset = raw.first(&[RST_STREAM]).await.expect("a reset");
     assert_eq!((reset.stream, reset.code()), (5, 0), "NO_ERROR");
+}
+
+#[tokio::test]
+async fn every_stream_that_is_opened_is_counted_once() {
+    let gate = HttpGate::start().await;
+    let counted = |outcome| gate.counters.requests(outcome);
+    let mut raw = Raw::connect(gate.addr).await;
+    // Malformed for the library, which resets it.
+    for stream in [1, 3] {
+        raw.ask(stream, &get_fields(&[(":authority", "here.cn"), ("connection", "close")])).await;
+        let reset = raw.first(&[RST_STREAM]).await.expect("a reset");
+        assert_eq!((reset.stream, reset.code()), (stream, PROTOCOL_ERROR));
+    }
+    until("both are counted", || counted(RequestOutcome::Refused) == 2).await;
+    // Malformed for the gate, which answers 400.
+    raw.ask(5, &get_fields(&[(":authority", "here.cn"), ("host", "nofile.cn")])).await;
+    raw.first(&[HEADERS]).await.expect("an answer");
+    // A body that is shorter than it said, in one go with its head.
+    let post = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "here.cn")];
+    let head = fields(&[&post[..], &[("content-length", "5")]].concat());
+    let short = [frame(HEADERS, END_HEADERS, 7, &head), frame(DATA, END_STREAM, 7, b"x")].concat();
+    raw.send(&short).await;
+    raw.first(&[RST_STREAM]).await.expect("a reset");
+    for (stream, host) in [(9, "here.cn"), (11, "nofile.cn")] {
+        raw.ask(stream, &get_fields(&[(":authority", host)])).await;
+        raw.first(&[HEADERS]).await.expect("an answer");
+    }
+    drop(raw);
+    until("the connection is gone", || gate.counters.connections.value() == 0).await;
+    let all = [
+        RequestOutcome::Blocked,
+        RequestOutcome::ClientFailed,
+        RequestOutcome::OriginFailed,
+        RequestOutcome::Proxied,
+        RequestOutcome::Refused,
+    ];
+    assert_eq!(all.map(counted), [1, 1, 0, 1, 3], "of six");
 }

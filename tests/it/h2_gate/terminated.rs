@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use icpgate::drain::Phase;
 use icpgate::http::certificates::Certificates;
 use icpgate::http::counters::{Handshake, RequestOutcome};
 use icpgate::http::head::HeadError;
@@ -76,6 +77,30 @@ async fn filed_requests_pass_as_plain_http_and_the_origin_knows() {
     // Over plain HTTP a proxy's word passes as it came.
     gate.ask("GET / HTTP/1.1\r\nHost: here.cn\r\nX-Forwarded-Proto: https\r\n\r\n").await;
     assert_eq!(gate.origin.seen().last().expect("a request").all("x-forwarded-proto"), ["https"]);
+}
+
+#[tokio::test]
+async fn idle_connections_end_with_a_close_notify() {
+    for is_drained in [false, true] {
+        let gate = HttpGate::with(fixture::view(Rules::default()), |settings| {
+            settings.certificates = vec![certificate("here")];
+            settings.idle_timeout = if is_drained { PATIENCE } else { Duration::from_millis(200) };
+        })
+        .await;
+        let mut stream = TlsClient::new(gate.addr).connect("here.cn", &["http/1.1"]).await.expect("TLS");
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: here.cn\r\n\r\n").await.expect("writes");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"here.cn") {
+            let read = timeout(PATIENCE, stream.read_buf(&mut answer)).await.expect("in time");
+            assert!(read.expect("an answer") > 0);
+        }
+        if is_drained {
+            gate.drain.advance(Phase::Draining);
+        }
+        // Without the alert the library takes the end for a cut.
+        let end = timeout(PATIENCE, stream.read(&mut [0; 16])).await.expect("an end in time");
+        assert_eq!(end.expect("a clean end"), 0, "drained: {is_drained}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! U is an unfiled name (`nofile.cn`), F a filed one that is accessed here (`here.cn`). What TLS hides from whoever does not
 //! open it is residual, and pinned as it is today.
 
+mod acme;
 mod cuts;
 mod hellos;
 mod modes;

@@ -6,17 +6,33 @@ use icpgate::http::Settings;
 use icpgate::http::counters::OriginFailure;
 use icpgate::http::proxy_header::{self, ProxyHeader};
 use icpgate::http::settings::{Origin, ProxyVersion};
-use icpgate::policy::Rules;
+use icpgate::policy::{Mode, Rules};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::super::harness::http::{Client, get};
 use super::super::harness::tls_origin::{Manner, TlsOrigin};
-use super::super::harness::upstream::Upstream;
+use super::super::harness::upstream::{Reply, Upstream};
 use super::{INTERNAL_ERROR, Outcome, TlsGate, fixture, hello};
 
 async fn with(change: impl FnOnce(&mut Settings)) -> TlsGate {
     TlsGate::with(fixture::view(Rules::default()), change).await
+}
+
+/// A gate that asks `upstream` where names lead, and whose names may lead to loopback.
+async fn resolving(upstream: &Upstream, resolve_to: &[&str]) -> TlsGate {
+    let servers = vec![upstream.addr];
+    let prefixes = resolve_to.iter().map(|net| net.parse().expect("a prefix")).collect();
+    with(|settings| {
+        settings.origin = Origin::Resolve(servers);
+        settings.resolve_to = prefixes;
+    })
+    .await
+}
+
+/// An address with the gate's port.
+fn beside(gate: &TlsGate, addr: &str) -> SocketAddr {
+    SocketAddr::new(addr.parse().expect("an address"), gate.addr.port())
 }
 
 #[tokio::test]
@@ -49,19 +65,18 @@ async fn without_a_redirect_the_destination_is_the_gate_itself() {
 #[tokio::test]
 async fn names_are_resolved_and_the_port_is_the_one_reached() {
     let upstream = Upstream::start().await;
-    let servers = vec![upstream.addr];
-    let gate = with(|settings| settings.origin = Origin::Resolve(servers)).await;
+    let gate = resolving(&upstream, &["127.0.0.0/8"]).await;
     upstream.addresses("www.here.cn", &["127.0.0.2"]);
     upstream.addresses("circle.here.cn", &["127.0.0.1"]);
     upstream.addresses("nowhere.here.cn", &["0.0.0.0", "169.254.169.254", "224.0.0.1"]);
     upstream.addresses("second.here.cn", &["127.0.0.9", "127.0.0.2"]);
-    let origin = TlsOrigin::at(SocketAddr::new("127.0.0.2".parse().expect("an address"), gate.addr.port())).await;
+    let origin = TlsOrigin::at(beside(&gate, "127.0.0.2")).await;
     for name in ["www.here.cn", "second.here.cn", "www.here.cn"] {
         assert_eq!(gate.outcome(&hello(name)).await, Outcome::Passed(hello(name)), "{name}");
     }
     assert_eq!(origin.connections(), 3);
     let asked = upstream.log().iter().filter(|asked| asked.name.starts_with("www.")).count();
-    assert_eq!(asked, 1, "an answer is kept");
+    assert_eq!(asked, 2, "an answer of each family is kept");
     for (name, failure) in [
         ("circle.here.cn", OriginFailure::Loop),
         ("nowhere.here.cn", OriginFailure::Nowhere),
@@ -78,10 +93,89 @@ async fn names_are_resolved_and_the_port_is_the_one_reached() {
 }
 
 #[tokio::test]
+async fn names_do_not_lead_into_private_networks() {
+    let upstream = Upstream::start().await;
+    for (listed, is_reached) in [(&[][..], false), (&["127.0.0.3/32", "::1/128"], false), (&["127.0.0.2/32"], true)] {
+        let gate = resolving(&upstream, listed).await;
+        let origin = TlsOrigin::at(beside(&gate, "127.0.0.2")).await;
+        upstream.addresses("www.here.cn", &["127.0.0.2"]);
+        upstream.addresses("mapped.here.cn", &["::ffff:127.0.0.2"]);
+        for name in ["www.here.cn", "mapped.here.cn"] {
+            let expected = if is_reached { Outcome::Passed(hello(name)) } else { Outcome::Alert(INTERNAL_ERROR) };
+            assert_eq!(gate.outcome(&hello(name)).await, expected, "{name}, {listed:?}");
+        }
+        assert_eq!(origin.connections(), if is_reached { 2 } else { 0 });
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_a_client_writes_for_a_host_is_not_dialled() {
+    let upstream = Upstream::start().await;
+    for mode in [Mode::Observe, Mode::Off] {
+        let view = fixture::view(Rules { mode, ..Rules::default() });
+        let servers = vec![upstream.addr];
+        let gate = TlsGate::with(view, |settings| {
+            settings.origin = Origin::Resolve(servers);
+            settings.resolve_to = vec!["127.0.0.0/8".parse().expect("a prefix")];
+        })
+        .await;
+        let origin = TcpListener::bind(("127.0.0.2", gate.http.addr.port())).await.expect("a socket");
+        assert_eq!(gate.http.status("127.0.0.2").await, 502, "{mode:?}");
+        let accepted = tokio::time::timeout(std::time::Duration::from_millis(50), origin.accept()).await;
+        assert!(accepted.is_err(), "{mode:?}");
+    }
+}
+
+/// A socket that neither takes connections nor refuses them: its queue is full.
+async fn dead(addr: SocketAddr) -> (socket2::Socket, Vec<tokio::task::JoinHandle<()>>) {
+    let socket =
+        socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&addr.into()).expect("binds");
+    socket.listen(0).expect("listens");
+    let first = tokio::net::TcpStream::connect(addr).await.expect("the queue has room for one");
+    let holding = tokio::spawn(async move {
+        let _held = first;
+        std::future::pending::<()>().await;
+    });
+    (socket, vec![holding])
+}
+
+#[tokio::test]
+async fn a_dead_address_does_not_use_up_the_time() {
+    let upstream = Upstream::start().await;
+    let gate = resolving(&upstream, &["127.0.0.0/8"]).await;
+    let _dead = dead(beside(&gate, "127.0.0.8")).await;
+    let _origin = TlsOrigin::at(beside(&gate, "127.0.0.2")).await;
+    upstream.addresses("www.here.cn", &["127.0.0.8", "127.0.0.2"]);
+    assert_eq!(gate.outcome(&hello("www.here.cn")).await, Outcome::Passed(hello("www.here.cn")));
+}
+
+#[tokio::test]
+async fn both_families_are_tried() {
+    let upstream = Upstream::start().await;
+    let gate = resolving(&upstream, &["127.0.0.0/8", "::1/128"]).await;
+    let origin = TlsOrigin::at(beside(&gate, "::1")).await;
+    // Nobody is at the first, the second is dead, and in the third case no IPv4 address is told at all.
+    let _dead = dead(beside(&gate, "127.0.0.8")).await;
+    for (name, addresses) in [
+        ("one.here.cn", &["127.0.0.9", "::1"][..]),
+        ("two.here.cn", &["127.0.0.8", "::1"]),
+        ("three.here.cn", &["::1"]),
+    ] {
+        upstream.addresses(name, addresses);
+        assert_eq!(gate.outcome(&hello(name)).await, Outcome::Passed(hello(name)), "{name}");
+    }
+    // One whose A question is never answered.
+    upstream.addresses("four.here.cn", &["::1"]);
+    upstream.on("four.here.cn", "A", Reply { silent: true, ..Reply::default() });
+    assert_eq!(gate.outcome(&hello("four.here.cn")).await, Outcome::Passed(hello("four.here.cn")));
+    assert_eq!(origin.connections(), 4);
+}
+
+#[tokio::test]
 async fn requests_of_one_connection_go_where_each_name_leads() {
     let upstream = Upstream::start().await;
-    let servers = vec![upstream.addr];
-    let gate = with(|settings| settings.origin = Origin::Resolve(servers)).await;
+    let gate = resolving(&upstream, &["127.0.0.0/8"]).await;
     let (mut origins, port) = (Vec::new(), gate.http.addr.port());
     for (name, addr) in [("one.here.cn", "127.0.0.2"), ("two.here.cn", "127.0.0.3")] {
         upstream.addresses(name, &[addr]);
