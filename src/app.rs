@@ -6,6 +6,7 @@ mod data;
 mod planes;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::count::Observe;
 use crate::drain::{DrainSignal, DrainWatch, Phase};
 use crate::ops::admin::{self, Desk, Listener, READERS_MAX};
 use crate::ops::faults::Faults;
+use crate::ops::handover::{self, Giver, HandoverError, Taken};
 use crate::ops::health::{Health, SinkLosses};
 use crate::ops::journal::{self, Journal, JournalError};
 use crate::ops::metrics::Metrics;
@@ -34,6 +36,7 @@ use crate::ops::status::StatusSource;
 use crate::ops::{JournalSettings, JournalWhat};
 use crate::policy::{Clock, Interest, SharedView, Sink, VerdictRecord};
 use crate::registry::{LoadError, Shrink};
+use crate::sockets::Sockets;
 
 /// Longest time answers under way may take once the gate drains; then everything ends.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -43,6 +46,9 @@ const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 /// Why the gate did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
+    /// The sockets of the gate that runs cannot be had, or ours not be offered.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     /// The journal cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -119,7 +125,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 /// 3. The admin listener is bound before the planes: of two gates started by mistake the second then ends before it
 ///    takes a share of the first one's UDP packets (`SO_REUSEPORT`).
 /// 4. Nothing is served before every socket is bound.
-/// 5. The admin listener and the journal end last: they tell how the planes ended.
+/// 5. The sockets of a gate that runs are taken over after the data are there, and it is told to end when all is served.
+/// 6. The admin listener and the journal end last: they tell how the planes ended.
 pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartError> {
     let process = Process::begin();
     let (recent, journal_counters) = (Arc::new(Recent::default()), Arc::new(journal::Counters::default()));
@@ -131,8 +138,9 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
     faults.look();
 
     let (sink, records) = sink_for(&config.journal, config.admin.listen.is_some());
-    let listener = Listener::bind(&config.admin).await.map_err(admin_error)?;
-    let planes = Planes::bind(&config, &view, &sink).await?;
+    let (sockets, taken) = take_over(config.admin.handover.as_deref()).await?;
+    let listener = Listener::bind(&config.admin, &sockets).await.map_err(admin_error)?;
+    let planes = Planes::bind(&config, &view, &sink, &sockets).await?;
     let addrs = planes.addrs(listener.as_ref().map(Listener::addr));
     addrs.announce();
 
@@ -184,8 +192,26 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
     if let Some(listener) = listener {
         last.spawn(listener.run(Arc::new(desk)));
     }
+    if let Some(path) = &config.admin.handover {
+        let unused = sockets.forget_inherited();
+        if unused > 0 {
+            tracing::info!(unused, "closed sockets that are configured no more");
+        }
+        // Before the old gate is told to end: the path is never without an owner.
+        keepers.spawn(Giver::bind(path)?.run(sockets, drain.clone(), drained.clone()));
+    }
+    if let Some(taken) = taken {
+        taken.serving().await?;
+    }
     let ended = tokio::spawn(end_in_order(Tasks { keepers, serving, behind, last }, drain.clone(), drained, late));
     Ok(Running { addrs, view, metrics, reloader, drain, ended })
+}
+
+/// The sockets of the gate that runs, where it is to give them away.
+async fn take_over(path: Option<&Path>) -> Result<(Arc<Sockets>, Option<Taken>), StartError> {
+    let Some(path) = path else { return Ok(Default::default()) };
+    let (inherited, taken) = handover::take(path).await?;
+    Ok((Arc::new(Sockets::to_give_away(inherited)), taken))
 }
 
 /// Everything that runs, by when it may end.

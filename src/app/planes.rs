@@ -25,6 +25,7 @@ use crate::ops::parts::{Part, fingerprint};
 use crate::ops::status::PlaneStatus;
 use crate::policy::{SharedView, Sink};
 use crate::registry::Shrink;
+use crate::sockets::Sockets;
 
 /// Both planes and the demo origin with their sockets.
 pub struct Planes {
@@ -37,14 +38,14 @@ pub struct Planes {
 
 impl Planes {
     /// Binds every socket; the first that cannot be had fails the start, and those bound before it are closed.
-    pub async fn bind(config: &Config, view: &SharedView, sink: &Sink) -> Result<Self, StartError> {
+    pub async fn bind(config: &Config, view: &SharedView, sink: &Sink, sockets: &Sockets) -> Result<Self, StartError> {
         let (dns_counters, http_counters) = (Arc::<dns::Counters>::default(), Arc::<http::Counters>::default());
         let mut http_settings = config.http.clone();
         let mut demo = None;
         if let Some(asked) = http_settings.demo_origin {
             let refused =
                 |source| cannot_listen("demo origin", asked, format!("cannot listen on tcp {asked}: {source}"));
-            let origin = DemoOrigin::bind(asked).await.map_err(refused)?;
+            let origin = DemoOrigin::bind(asked, sockets).await.map_err(refused)?;
             let addr = origin.addr().map_err(refused)?;
             // A port chosen by the system is known only now.
             if http_settings.origin == Origin::Fixed(asked) {
@@ -52,9 +53,9 @@ impl Planes {
             }
             demo = Some((origin, addr));
         }
-        let bound = dns::Plane::bind(config.dns.clone(), view.clone(), sink.clone(), dns_counters.clone());
+        let bound = dns::Plane::bind(config.dns.clone(), view.clone(), sink.clone(), dns_counters.clone(), sockets);
         let dns = bound.await.map_err(dns_error)?;
-        let bound = http::Plane::bind(http_settings, view.clone(), sink.clone(), http_counters.clone());
+        let bound = http::Plane::bind(http_settings, view.clone(), sink.clone(), http_counters.clone(), sockets);
         let http = bound.await.map_err(http_error)?;
         Ok(Self { dns, dns_counters, http, http_counters, demo })
     }

@@ -27,6 +27,8 @@ use crate::registry::saved::PublicKeys;
 mod dns;
 mod http;
 
+/// Longest path of a Unix socket (108 octets with their end, unix(7)), less a process number that is put behind it.
+const SOCKET_PATH_OCTETS_MAX: usize = 96;
 /// Shortest admin token: 16 characters of base 64 hold 96 bits. No official reference.
 const TOKEN_CHARS_MIN: usize = 16;
 /// Octets of a token file; longer ones are some other file.
@@ -316,8 +318,13 @@ impl Checker<'_> {
     fn admin(&mut self, spec: &Spec) -> AdminSettings {
         let text = &spec.admin;
         let token = if text.token_file.is_empty() { None } else { self.token(&text.token_file) };
+        let handover = (!text.handover.is_empty()).then(|| PathBuf::from(&text.handover));
+        if text.handover.len() > SOCKET_PATH_OCTETS_MAX {
+            let expected = format!("expected a path of at most {SOCKET_PATH_OCTETS_MAX} octets, as Unix sockets have");
+            self.refuse("admin.handover", &text.handover, expected);
+        }
         if text.listen.is_empty() {
-            return AdminSettings { listen: None, token };
+            return AdminSettings { listen: None, token, handover };
         }
         let listen = self.socket("admin.listen", &text.listen);
         if listen.is_some_and(|addr| !addr.ip().is_loopback()) && text.token_file.is_empty() {
@@ -327,7 +334,7 @@ impl Checker<'_> {
                 "is no loopback address: anybody could reload; expected admin.token-file as well",
             );
         }
-        AdminSettings { listen, token }
+        AdminSettings { listen, token, handover }
     }
 
     fn token(&mut self, file: &str) -> Option<String> {

@@ -26,6 +26,7 @@ use super::zones::Zones;
 use crate::clients::Clients;
 use crate::drain::{DrainWatch, Phase};
 use crate::policy::{SharedView, Sink};
+use crate::sockets::{SocketId, Sockets};
 
 /// Greatest query over UDP; a query with every option in use is a few hundred octets.
 const QUERY_OCTETS_MAX: usize = 4096;
@@ -73,13 +74,14 @@ impl Plane {
         view: SharedView,
         sink: Sink,
         counters: Arc<Counters>,
+        sockets: &Sockets,
     ) -> Result<Self, BindError> {
         let zones = Zones::load(&settings.zones).await?;
         let upstreams = Upstreams::new(&settings).map_err(|error| BindError::Upstream(error.to_string()))?;
         let (mut udp, mut tcp) = (Vec::new(), Vec::new());
         for &addr in &settings.listen {
-            let (sockets, listener) = bind_pair(addr, settings.udp_sockets.max(1))?;
-            udp.extend(sockets);
+            let (each, listener) = bind_pair(addr, settings.udp_sockets.max(1), sockets)?;
+            udp.extend(each);
             tcp.push(listener);
         }
         let gate = Arc::new(Gate::new(settings, view, sink, counters, zones, upstreams));
@@ -126,20 +128,30 @@ async fn join_all(tasks: &mut JoinSet<()>) {
     }
 }
 
-fn bind_pair(addr: SocketAddr, udp_sockets: usize) -> Result<(Vec<UdpSocket>, TcpListener), BindError> {
+fn bind_pair(
+    addr: SocketAddr,
+    udp_sockets: usize,
+    sockets: &Sockets,
+) -> Result<(Vec<UdpSocket>, TcpListener), BindError> {
+    let id = |transport| SocketId { plane: "dns", transport, addr };
+    let failed = |source| BindError::Socket { addr, transport: "udp", source };
+    let udp = |at| sockets.inherit(id("udp")).map_or_else(|| bind_udp(at), |socket| UdpSocket::from_std(socket.into()));
     let mut tries = 0;
     loop {
-        let first = bind_udp(addr).map_err(|source| BindError::Socket { addr, transport: "udp", source })?;
-        let bound = first.local_addr().map_err(|source| BindError::Socket { addr, transport: "udp", source })?;
-        match bind_tcp(bound) {
+        let first = udp(addr).map_err(failed)?;
+        let bound = first.local_addr().map_err(failed)?;
+        let inherited = sockets.inherit(id("tcp")).map(|socket| TcpListener::from_std(socket.into()));
+        match inherited.unwrap_or_else(|| bind_tcp(bound)) {
             Ok(listener) => {
-                let mut sockets = vec![first];
-                for _ in 1..udp_sockets {
-                    let next =
-                        bind_udp(bound).map_err(|source| BindError::Socket { addr, transport: "udp", source })?;
-                    sockets.push(next);
+                sockets.offer(id("tcp"), &listener);
+                let mut res = vec![first];
+                while res.len() < udp_sockets {
+                    res.push(udp(bound).map_err(failed)?);
                 }
-                return Ok((sockets, listener));
+                for socket in &res {
+                    sockets.offer(id("udp"), socket);
+                }
+                return Ok((res, listener));
             }
             // The system chose a port whose TCP twin is taken.
             Err(_) if addr.port() == 0 && tries < PORT_TRIES_MAX => tries += 1,

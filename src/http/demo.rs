@@ -16,6 +16,7 @@ use super::listener::{Reach, bind};
 use super::relay::persistence;
 use super::reply::ReplyHead;
 use crate::drain::{DrainWatch, Phase};
+use crate::sockets::{SocketId, Sockets};
 
 /// Silence after which a connection ends.
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -35,8 +36,11 @@ pub struct DemoOrigin {
 
 impl DemoOrigin {
     /// Binds its socket.
-    pub async fn bind(addr: SocketAddr) -> io::Result<Self> {
-        bind(addr, Reach::Own).and_then(TcpListener::from_std).map(|listener| Self { listener })
+    pub async fn bind(addr: SocketAddr, sockets: &Sockets) -> io::Result<Self> {
+        let id = SocketId { plane: "demo", transport: "tcp", addr };
+        let socket = sockets.inherit(id).map_or_else(|| bind(addr, Reach::Own), |socket| Ok(socket.into()))?;
+        sockets.offer(id, &socket);
+        TcpListener::from_std(socket).map(|listener| Self { listener })
     }
 
     /// The address it listens on.

@@ -26,6 +26,7 @@ use super::settings::Settings;
 use crate::clients::Clients;
 use crate::drain::{DrainWatch, Phase};
 use crate::policy::{SharedView, Sink};
+use crate::sockets::{SocketId, Sockets};
 
 /// Pause after a failed `accept`, so that a lack of descriptors is no busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -71,6 +72,7 @@ impl Plane {
         view: SharedView,
         sink: Sink,
         counters: Arc<Counters>,
+        sockets: &Sockets,
     ) -> Result<Self, BindError> {
         let pages = Pages::load(settings.block.pages.as_deref())?;
         let certificates = Certificates::load(&settings.certificates)?;
@@ -78,7 +80,10 @@ impl Plane {
         let mut listeners = Vec::with_capacity(settings.listen.len() + settings.tls_listen.len());
         for addr in settings.listen.iter_mut().chain(&mut settings.tls_listen) {
             let failed = |source| BindError::Socket { addr: *addr, transport: "tcp", source };
-            let socket = bind(*addr, reach).map_err(failed)?;
+            let id = SocketId { plane: "http", transport: "tcp", addr: *addr };
+            let inherited = sockets.inherit(id).map(|socket| Ok(socket.into()));
+            let socket = inherited.unwrap_or_else(|| bind(*addr, reach)).map_err(failed)?;
+            sockets.offer(id, &socket);
             let listener = Listener::new(socket, settings.transparent).map_err(failed)?;
             // A port chosen by the system is known only now.
             *addr = listener.local_addr().map_err(failed)?;
@@ -88,7 +93,8 @@ impl Plane {
             .quic_listen
             .iter()
             .map(|&addr| {
-                flows::sockets::bind(addr).map_err(|source| BindError::Socket { addr, transport: "udp", source })
+                let failed = |source| BindError::Socket { addr, transport: "udp", source };
+                flows::sockets::bind(addr, sockets).map_err(failed)
             })
             .collect::<Result<_, _>>()?;
         let gate = Gate::new(settings, view, sink, counters, pages)?;

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod faults;
+pub mod handover;
 pub mod health;
 pub mod holder;
 pub mod journal;

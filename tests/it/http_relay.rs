@@ -6,6 +6,7 @@ use icpgate::drain::{DrainSignal, Phase};
 use icpgate::http::DemoOrigin;
 use icpgate::http::counters::RequestOutcome;
 use icpgate::policy::{Fault, Outcome, Rules};
+use icpgate::sockets::Sockets;
 use tokio::io::AsyncWriteExt;
 
 use super::harness::fixture;
@@ -387,7 +388,8 @@ async fn counters_close() {
 
 #[tokio::test]
 async fn the_demo_origin_shows_what_arrived() {
-    let origin = DemoOrigin::bind("127.0.0.1:0".parse().expect("an address")).await.expect("binds");
+    let origin =
+        DemoOrigin::bind("127.0.0.1:0".parse().expect("an address"), &Sockets::default()).await.expect("binds");
     let addr = origin.addr().expect("an address");
     let (signal, watch) = DrainSignal::new();
     let running = tokio::spawn(origin.run(watch));
@@ -416,9 +418,8 @@ async fn a_taken_port_is_named() {
     let gate = HttpGate::start().await;
     let mut settings = gate.gate.settings().clone();
     settings.listen = vec![gate.addr];
-    let bound =
-        icpgate::http::Plane::bind(settings, gate.view.clone(), icpgate::policy::Sink::closed(), gate.counters.clone())
-            .await;
+    let (view, sink, counters) = (gate.view.clone(), icpgate::policy::Sink::closed(), gate.counters.clone());
+    let bound = icpgate::http::Plane::bind(settings, view, sink, counters, &Sockets::default()).await;
     let error = bound.map(|_| ()).expect_err("the port is taken").to_string();
     assert!(error.contains(&gate.addr.to_string()), "{error}");
 }

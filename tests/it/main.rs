@@ -25,6 +25,7 @@ mod ops;
 mod ops_admin;
 mod ops_faults;
 mod ops_files;
+mod ops_handover;
 mod peers;
 mod properties;
 mod quic_gate;

@@ -259,6 +259,9 @@ pub struct AdminSpec {
     pub listen: String,
     /// File that holds the bearer token; required unless listen is a loopback address.
     pub token_file: String,
+    /// Unix socket by which a gate that is started later takes over all listening sockets from this one, which then
+    /// drains: an upgrade without a refused connection. Both must be configured with it; "" for none.
+    pub handover: String,
 }
 
 /// `[journal]`.

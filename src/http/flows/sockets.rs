@@ -17,6 +17,7 @@ use super::path::Path;
 use super::udp::{Buffers, Udp};
 use crate::drain::{DrainWatch, Phase};
 use crate::http::counters::OriginFailure;
+use crate::sockets::{SocketId, Sockets};
 
 /// Sockets of one address at most, one for each processor; more only cost memory.
 const SOCKETS_MAX: usize = 8;
@@ -43,13 +44,15 @@ thread_local! {
 }
 
 /// The listeners of one address, as many as there are processors; the first chooses the port where that is open.
-pub fn bind(addr: SocketAddr) -> std::io::Result<Vec<Arc<Udp>>> {
+pub fn bind(addr: SocketAddr, sockets: &Sockets) -> std::io::Result<Vec<Arc<Udp>>> {
     let count = std::thread::available_parallelism().map_or(1, |count| count.get().min(SOCKETS_MAX));
-    let first = Udp::bind(addr)?;
-    let bound = first.addr();
-    let mut res = vec![Arc::new(first)];
-    for _ in 1..count {
-        res.push(Arc::new(Udp::bind(bound)?));
+    let id = SocketId { plane: "quic", transport: "udp", addr };
+    let mut res: Vec<Arc<Udp>> = Vec::with_capacity(count);
+    while res.len() < count {
+        let bound = res.first().map_or(addr, |first| first.addr());
+        let listener = sockets.inherit(id).map_or_else(|| Udp::bind(bound), Udp::new)?;
+        sockets.offer(id, &listener);
+        res.push(Arc::new(listener));
     }
     Ok(res)
 }

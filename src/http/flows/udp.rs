@@ -6,6 +6,7 @@
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -30,6 +31,12 @@ pub struct Udp {
     addr: SocketAddr,
 }
 
+impl AsFd for Udp {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Udp {
     /// A listener; several may share one address, each client staying with one of them. IPv6 ones take IPv6 only.
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
@@ -52,7 +59,8 @@ impl Udp {
         Self::new(socket)
     }
 
-    fn new(socket: Socket) -> io::Result<Self> {
+    /// A socket that was made elsewhere.
+    pub(super) fn new(socket: Socket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let socket = UdpSocket::from_std(socket.into())?;
         let state = UdpSocketState::new((&socket).into())?;

@@ -38,6 +38,7 @@ use super::status::StatusSource;
 use crate::count::{Counter, Labels, Observe, Sample};
 use crate::drain::{DrainSignal, DrainWatch, Phase};
 use crate::policy::Sink;
+use crate::sockets::{SocketId, Sockets};
 
 /// Connections at a time: scrapers, probes, a few people.
 const CONNECTIONS_MAX: usize = 256;
@@ -126,13 +127,18 @@ pub struct Listener {
 
 impl Listener {
     /// Binds, unless that would let others in without a token.
-    pub async fn bind(settings: &AdminSettings) -> Result<Option<Self>, BindError> {
+    pub async fn bind(settings: &AdminSettings, sockets: &Sockets) -> Result<Option<Self>, BindError> {
         let Some(addr) = settings.listen else { return Ok(None) };
         if settings.token.is_none() && !addr.ip().to_canonical().is_loopback() {
             return Err(BindError::Unprotected(addr));
         }
         let refused = |source| BindError::Socket { addr, source };
-        let listener = TcpListener::bind(addr).await.map_err(refused)?;
+        let id = SocketId { plane: "admin", transport: "tcp", addr };
+        let listener = match sockets.inherit(id) {
+            Some(socket) => TcpListener::from_std(socket.into()).map_err(refused)?,
+            None => TcpListener::bind(addr).await.map_err(refused)?,
+        };
+        sockets.offer(id, &listener);
         let addr = listener.local_addr().map_err(refused)?;
         Ok(Some(Self { listener, addr }))
     }

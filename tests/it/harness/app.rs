@@ -226,7 +226,7 @@ pub fn config(dir: &TempDir, upstream: SocketAddr) -> Config {
         ranges,
         dns,
         http,
-        admin: AdminSettings { listen: Some(any), token: None },
+        admin: AdminSettings { listen: Some(any), ..AdminSettings::default() },
         journal: JournalSettings::default(),
         faults: FaultSettings::default(),
     }

@@ -13,6 +13,7 @@ use icpgate::dns::{Counters, Plane, Settings, wire};
 use icpgate::drain::{DrainSignal, Phase};
 use icpgate::model::DomainName;
 use icpgate::policy::{Clock, Rules, SharedView, Sink, View};
+use icpgate::sockets::Sockets;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -54,7 +55,9 @@ impl DnsGate {
         let clock = Arc::new(AtomicU64::new(fixture::seconds(fixture::noon(fixture::TODAY))));
         let view = SharedView::with_clock(view, Clock::Manual(clock.clone()));
         let counters = Arc::new(Counters::default());
-        let plane = Plane::bind(settings, view.clone(), Sink::closed(), counters.clone()).await.expect("binds");
+        let plane = Plane::bind(settings, view.clone(), Sink::closed(), counters.clone(), &Sockets::default())
+            .await
+            .expect("binds");
         let (addr, gate) = (plane.addrs()[0], plane.gate());
         let (drain, watch) = DrainSignal::new();
         tokio::spawn(plane.run(watch));

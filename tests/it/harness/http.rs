@@ -10,6 +10,7 @@ use icpgate::drain::{DrainSignal, Phase};
 use icpgate::http::settings::ProviderText;
 use icpgate::http::{Counters, Gate, Plane, Settings};
 use icpgate::policy::{Clock, Rules, SharedView, Sink, VerdictRecord, View};
+use icpgate::sockets::Sockets;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -62,7 +63,8 @@ impl HttpGate {
         change(&mut settings);
         let counters = Arc::new(Counters::default());
         let (sink, records) = Sink::new();
-        let plane = Plane::bind(settings, view.clone(), sink, counters.clone()).await.expect("binds");
+        let plane =
+            Plane::bind(settings, view.clone(), sink, counters.clone(), &Sockets::default()).await.expect("binds");
         let (addr, tls, gate) = (plane.addrs()[0], plane.tls_addrs().first().copied(), plane.gate());
         let quic = plane.quic_addrs();
         let (drain, watch) = DrainSignal::new();

@@ -1,0 +1,151 @@
+//! The change from one gate to the next: sockets change hands, nothing is refused or lost.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use icpgate::app::{Running, StartError, start_at};
+use icpgate::config::Config;
+use icpgate::drain::Phase;
+use icpgate::policy::Clock;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::harness::app::{App, config, request};
+use super::harness::dns::{Answer, Ask, PATIENCE, exchange};
+
+const HANDOVER: &str = "run.handover";
+
+async fn first() -> App {
+    App::with(|config, dir| config.admin.handover = Some(dir.path().join(HANDOVER))).await
+}
+
+/// The configuration that the first gate has.
+fn same(app: &App) -> Config {
+    let mut res = config(&app.dir, app.upstream.addr);
+    res.admin.handover = Some(app.path(HANDOVER));
+    res
+}
+
+async fn next(app: &App, config: Config) -> Result<Running, StartError> {
+    start_at(config, Clock::Manual(app.clock.clone())).await
+}
+
+async fn ends_in_order(running: Running) {
+    timeout(3 * PATIENCE, running.wait()).await.expect("ends in time").expect("ends in good order");
+}
+
+/// Asks and browses without a pause; how often, once told to stop. Each must be answered.
+fn visit(dns: SocketAddr, http: SocketAddr, stop: &Arc<AtomicBool>) -> JoinHandle<usize> {
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let mut rounds = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let answer = exchange(dns, &Ask::new("www.overseas.example", "A")).await.map(Answer);
+            assert!(answer.is_some(), "round {rounds}: no answer over UDP");
+            let asked = "GET / HTTP/1.1\r\nHost: www.filed.example\r\nConnection: close\r\n\r\n";
+            assert_eq!(request(http, asked).await.status, 200, "round {rounds}");
+            rounds += 1;
+        }
+        rounds
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_gate_takes_the_sockets_over_and_the_first_one_ends() {
+    let app = first().await;
+    let (dns, http) = (app.dns(), app.http());
+    let stop = Arc::new(AtomicBool::new(false));
+    let visits: Vec<_> = (0..4).map(|_| visit(dns, http, &stop)).collect();
+    let second = next(&app, same(&app)).await.expect("takes over");
+    assert_eq!((second.addrs.dns[0], second.addrs.http[0]), (dns, http));
+    assert_eq!(second.addrs.admin, Some(app.admin()));
+    let App { dir, upstream, clock, running } = app;
+    ends_in_order(running).await;
+    // And from there to a third.
+    let app = App { dir, upstream, clock, running: second };
+    let third = next(&app, same(&app)).await.expect("takes over");
+    let App { dir, running, .. } = app;
+    ends_in_order(running).await;
+    // The third one has answered some by itself.
+    while third.metrics.sum("dns_queries_total") < 1.0 {
+        tokio::task::yield_now().await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for visit in visits {
+        assert!(timeout(PATIENCE, visit).await.expect("ends in time").expect("nothing was lost") > 0);
+    }
+    third.drain.advance(Phase::Draining);
+    ends_in_order(third).await;
+    assert!(!dir.path().join(HANDOVER).exists(), "the last gate takes its path along");
+}
+
+#[tokio::test]
+async fn a_gate_that_does_not_come_to_serve_changes_nothing() {
+    let app = first().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut broken = same(&app);
+    broken.http.listen.push(taken.local_addr().expect("an address"));
+    let error = next(&app, broken).await.map(|_| ()).expect_err("the port is taken");
+    assert_eq!(error.exit_status(), 3, "{error}");
+    assert_eq!(app.browse("www.filed.example").await.status, 200);
+    assert!(!app.ask("www.overseas.example", "A").await.0.is_empty());
+    let second = next(&app, same(&app)).await.expect("takes over");
+    let App { running, .. } = app;
+    ends_in_order(running).await;
+    second.drain.advance(Phase::Draining);
+    ends_in_order(second).await;
+}
+
+#[tokio::test]
+async fn sockets_that_are_configured_no_more_are_closed_and_new_ones_bound() {
+    let app = first().await;
+    let old_admin = app.admin();
+    let mut other = same(&app);
+    other.admin.listen = None;
+    other.http.tls_listen = vec!["127.0.0.1:0".parse().expect("an address")];
+    other.http.fixed_tls = Some("127.0.0.1:9".parse().expect("an address"));
+    let second = next(&app, other).await.expect("takes over");
+    assert_eq!((second.addrs.admin, second.addrs.tls.len()), (None, 1));
+    let App { dir: _dir, running, .. } = app;
+    ends_in_order(running).await;
+    assert!(tokio::net::TcpStream::connect(old_admin).await.is_err(), "nobody listens there any more");
+    second.drain.advance(Phase::Draining);
+    ends_in_order(second).await;
+}
+
+#[tokio::test]
+async fn who_asks_for_sockets_must_know_how() {
+    let app = first().await;
+    let path = app.path(HANDOVER);
+    let file = std::fs::symlink_metadata(&path).expect("a socket");
+    assert!(file.file_type().is_socket());
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
+    let mut asker = UnixStream::connect(&path).await.expect("connects");
+    asker.write_all(b"icpgate handover 9\n").await.expect("writes");
+    let mut said = Vec::new();
+    timeout(PATIENCE, asker.read_to_end(&mut said)).await.expect("ends in time").expect("reads");
+    assert!(said.is_empty());
+    // One that asks rightly and goes away has changed nothing either.
+    drop(icpgate::ops::handover::take(&path).await.expect("sockets"));
+    assert_eq!(app.browse("www.filed.example").await.status, 200);
+    app.drain().await;
+}
+
+#[tokio::test]
+async fn a_path_that_nobody_serves_is_taken() {
+    let dir = TempDir::new().expect("a scratch directory");
+    let path = dir.path().join("left");
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
+    let (sockets, taken) = icpgate::ops::handover::take(&path).await.expect("nobody there");
+    assert!(sockets.is_empty() && taken.is_none());
+    let app = App::with(|config, _| config.admin.handover = Some(path.clone())).await;
+    assert_eq!(app.browse("www.filed.example").await.status, 200);
+    app.drain().await;
+    assert!(!Path::new(&path).exists());
+}
