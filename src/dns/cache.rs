@@ -17,18 +17,33 @@ use super::gate::Judged;
 use super::question::Question;
 use super::settings::Settings;
 use super::wire::{flag, rcode};
+use crate::model::name::NAME_OCTETS_MAX;
 
 /// The question as a key: name, type, class and the header bits that change the answer.
 type Key = Box<[u8]>;
 
-fn key(question: &Question) -> Key {
-    let mut res = Vec::with_capacity(question.name.wire().len() + 5);
-    res.extend_from_slice(question.name.wire());
-    res.extend_from_slice(&question.qtype.to_be_bytes());
-    res.extend_from_slice(&question.qclass.to_be_bytes());
-    let bits = [question.recursion_desired, question.authentic_data, question.checking_disabled, question.dnssec_ok];
-    res.push(bits.iter().fold(0, |sum, bit| sum << 1 | u8::from(*bit)));
-    res.into_boxed_slice()
+/// A key on the stack: to look an answer up allocates nothing.
+struct Asked {
+    octets: [u8; NAME_OCTETS_MAX + 5],
+    length: usize,
+}
+
+impl Asked {
+    fn new(question: &Question) -> Self {
+        let name = question.name.wire();
+        let bits =
+            [question.recursion_desired, question.authentic_data, question.checking_disabled, question.dnssec_ok];
+        let bits = bits.iter().fold(0, |sum, bit| sum << 1 | u8::from(*bit));
+        let ([type0, type1], [class0, class1]) = (question.qtype.to_be_bytes(), question.qclass.to_be_bytes());
+        let mut res = Self { octets: [0; NAME_OCTETS_MAX + 5], length: name.len() + 5 };
+        res.octets[..name.len()].copy_from_slice(name);
+        res.octets[name.len()..][..5].copy_from_slice(&[type0, type1, class0, class1, bits]);
+        res
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.octets[..self.length]
+    }
 }
 
 /// Where an answer came from.
@@ -114,12 +129,12 @@ impl AnswerCache {
 
     /// The entry for a question, within its lifetime.
     pub fn fresh(&self, question: &Question) -> Option<Arc<Entry>> {
-        self.entries.get(&key(question)).filter(|entry| entry.is_fresh())
+        self.entries.get(Asked::new(question).key()).filter(|entry| entry.is_fresh())
     }
 
     /// The entry for a question past its lifetime, as far as may be (RFC 8767 section 5); failures never.
     pub fn stale(&self, question: &Question) -> Option<Arc<Entry>> {
-        let entry = self.entries.get(&key(question))?;
+        let entry = self.entries.get(Asked::new(question).key())?;
         let is_usable = matches!(entry.answer.rcode(), rcode::NOERROR | rcode::NXDOMAIN);
         (is_usable && entry.stored_at.elapsed() < entry.lifetime + self.stale_max).then_some(entry)
     }
@@ -135,7 +150,7 @@ impl AnswerCache {
         let entry = Arc::new(Entry::new(answer, Source::Upstream, lifetime));
         // A failure does not push out an answer that may still serve as a stale one.
         if is_kept && !(failed && self.stale(question).is_some()) {
-            self.entries.insert(key(question), entry.clone());
+            self.entries.insert(Asked::new(question).key().into(), entry.clone());
         }
         entry
     }

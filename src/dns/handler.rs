@@ -122,7 +122,8 @@ impl Gate {
                 Some((info_code::PROHIBITED, "client address is not in allow-from")),
             );
         }
-        let view = self.view.load_full();
+        // Nothing waits in here, so the view is borrowed, and shared only with a record.
+        let view = self.view.load();
         let now = self.view.now();
         if let Some(refusal) = self.not_ready(&view, &query, client) {
             return refusal;
@@ -142,10 +143,7 @@ impl Gate {
 
     /// Answers a query that [`Gate::take`] could not; `None` means no answer is sent.
     pub async fn resolve(&self, query: &Query, client: Client) -> Option<Vec<u8>> {
-        let Ok(_permit) = self.inflight.try_acquire() else {
-            self.counters.overloaded.increment();
-            return taken(self.error(query, client, rcode::SERVFAIL, None));
-        };
+        let Ok(_permit) = self.inflight.try_acquire() else { return self.overloaded(query, client) };
         self.counters.cache(CacheOutcome::Miss);
         let deadline = Instant::now() + self.settings.resolve_timeout;
         let found = self.find(&query.question, deadline).await;
@@ -153,6 +151,12 @@ impl Gate {
             Ok((entry, freshness)) => taken(self.conclude(query, client, &entry, freshness, deadline).await),
             Err(error) => taken(self.without_answer(query, client, error)),
         }
+    }
+
+    /// The answer to a query that cannot be taken on.
+    pub fn overloaded(&self, query: &Query, client: Client) -> Option<Vec<u8>> {
+        self.counters.overloaded.increment();
+        taken(self.error(query, client, rcode::SERVFAIL, None))
     }
 
     /// Judges what was found, with whatever else the judgement needs, and answers.

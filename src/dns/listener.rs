@@ -4,7 +4,7 @@
 //! are ready (RFC 7766 section 6.2.1.1).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -21,6 +21,7 @@ use super::Counters;
 use super::handler::{Client, Gate, Taken};
 use super::send::Transport;
 use super::settings::Settings;
+use super::udp;
 use super::upstream::Upstreams;
 use super::zones::Zones;
 use crate::clients::Clients;
@@ -28,8 +29,6 @@ use crate::drain::{DrainWatch, Phase};
 use crate::policy::{SharedView, Sink};
 use crate::sockets::{SocketId, Sockets};
 
-/// Greatest query over UDP; a query with every option in use is a few hundred octets.
-const QUERY_OCTETS_MAX: usize = 4096;
 /// Queries of one TCP connection in work at a time; more wait in the socket.
 const PIPELINE_MAX: usize = 64;
 /// Tries to find a port free for both UDP and TCP when the system chooses.
@@ -104,7 +103,7 @@ impl Plane {
     pub async fn run(self, mut drain: DrainWatch) {
         let mut tasks = JoinSet::new();
         for socket in self.udp {
-            tasks.spawn(serve_udp(self.gate.clone(), Arc::new(socket), drain.clone()));
+            tasks.spawn(udp::serve(self.gate.clone(), socket, drain.clone()));
         }
         let limits = Arc::new(Limits::new(self.gate.settings()));
         for listener in self.tcp {
@@ -135,10 +134,11 @@ fn bind_pair(
 ) -> Result<(Vec<UdpSocket>, TcpListener), BindError> {
     let id = |transport| SocketId { plane: "dns", transport, addr };
     let failed = |source| BindError::Socket { addr, transport: "udp", source };
-    let udp = |at| sockets.inherit(id("udp")).map_or_else(|| bind_udp(at), |socket| UdpSocket::from_std(socket.into()));
+    let bind =
+        |at| sockets.inherit(id("udp")).map_or_else(|| bind_udp(at), |socket| Ok(socket.into())).and_then(udp::prepare);
     let mut tries = 0;
     loop {
-        let first = udp(addr).map_err(failed)?;
+        let first = bind(addr).map_err(failed)?;
         let bound = first.local_addr().map_err(failed)?;
         let inherited = sockets.inherit(id("tcp")).map(|socket| TcpListener::from_std(socket.into()));
         match inherited.unwrap_or_else(|| bind_tcp(bound)) {
@@ -146,7 +146,7 @@ fn bind_pair(
                 sockets.offer(id("tcp"), &listener);
                 let mut res = vec![first];
                 while res.len() < udp_sockets {
-                    res.push(udp(bound).map_err(failed)?);
+                    res.push(bind(bound).map_err(failed)?);
                 }
                 for socket in &res {
                     sockets.offer(id("udp"), socket);
@@ -175,7 +175,7 @@ fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
     // The system may grant less; that is its limit to set.
     let _ = socket.set_recv_buffer_size(UDP_BUFFER_OCTETS);
     socket.bind(&addr.into())?;
-    UdpSocket::from_std(socket.into())
+    Ok(socket.into())
 }
 
 fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
@@ -184,44 +184,6 @@ fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&addr.into())?;
     socket.listen(1024)?;
     TcpListener::from_std(socket.into())
-}
-
-//--- UDP -------------------------------------------------------------------------------------------------------------
-
-async fn serve_udp(gate: Arc<Gate>, socket: Arc<UdpSocket>, mut drain: DrainWatch) {
-    let mut buf = [0u8; QUERY_OCTETS_MAX];
-    let mut waiting = JoinSet::new();
-    loop {
-        let received = tokio::select! {
-            received = socket.recv_from(&mut buf) => received,
-            () = drain.reached(Phase::Draining) => break,
-        };
-        let Ok((length, peer)) = received else {
-            gate.counters().socket_errors.increment();
-            continue;
-        };
-        while waiting.try_join_next().is_some() {}
-        let client = Client { addr: peer.ip(), transport: Transport::Udp };
-        match gate.take(&buf[..length], client) {
-            Taken::Answered(message) => send_udp(&gate, &socket, &message, peer).await,
-            Taken::Dropped => {}
-            Taken::Waiting(query) => {
-                let (gate, socket) = (gate.clone(), socket.clone());
-                waiting.spawn(async move {
-                    if let Some(message) = gate.resolve(&query, client).await {
-                        send_udp(&gate, &socket, &message, peer).await;
-                    }
-                });
-            }
-        }
-    }
-    while waiting.join_next().await.is_some() {}
-}
-
-async fn send_udp(gate: &Gate, socket: &UdpSocket, message: &[u8], peer: SocketAddr) {
-    if socket.send_to(message, peer).await.is_err() {
-        gate.counters().socket_errors.increment();
-    }
 }
 
 //--- TCP -------------------------------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ pub fn decode(packet: &[u8]) -> Result<Query, DecodeError> {
     let after = HEADER_OCTETS + used;
     let qtype = wire::u16_at(packet, after).map_err(|_| DecodeError::Malformed)?;
     let qclass = wire::u16_at(packet, after + 2).map_err(|_| DecodeError::Malformed)?;
-    let edns = decode_edns(packet)?;
+    let edns = decode_edns(packet, after + 4, counts[3])?;
     if is_meta(qtype) {
         return Err(DecodeError::NotImplemented);
     }
@@ -139,7 +139,22 @@ pub fn decode(packet: &[u8]) -> Result<Query, DecodeError> {
     Ok(Query { id, question, question_octets: packet[HEADER_OCTETS..after + 4].to_vec(), edns })
 }
 
-fn decode_edns(packet: &[u8]) -> Result<Option<ClientEdns>, DecodeError> {
+fn decode_edns(packet: &[u8], after: usize, additional: u16) -> Result<Option<ClientEdns>, DecodeError> {
+    // Nearly every query has no record, or an OPT alone, which is told here without a list of records.
+    match (additional, packet.get(after..).unwrap_or_default()) {
+        (0, []) => return Ok(None),
+        (1, [0, t0, t1, c0, c1, _, version, f0, _, l0, l1, data @ ..])
+            if u16::from_be_bytes([*t0, *t1]) == rtype::OPT
+                && usize::from(u16::from_be_bytes([*l0, *l1])) == data.len() =>
+        {
+            if *version != 0 {
+                return Err(DecodeError::BadVersion);
+            }
+            let udp_octets = u16::from_be_bytes([*c0, *c1]).max(512);
+            return Ok(Some(ClientEdns { udp_octets, dnssec_ok: f0 & 0x80 != 0 }));
+        }
+        _ => {}
+    }
     let records = wire::records(packet).map_err(|_| DecodeError::Malformed)?;
     let end = records.last().map(|record| record.data_end);
     if end.is_some_and(|end| end != packet.len()) {

@@ -9,6 +9,7 @@ mod config;
 mod dns_bypass;
 mod dns_companions;
 mod dns_properties;
+mod dns_udp;
 mod dns_upstream;
 mod h2_gate;
 mod harness;

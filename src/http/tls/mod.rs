@@ -311,9 +311,11 @@ impl Connection<'_> {
 
     /// Sends an alert and leaves the client the time to read it.
     async fn alert(&mut self, alert: Alert) {
-        let stream = &mut self.arrival.stream;
-        // Seven octets into an empty socket: no wait. Only octets that nobody reads make a reset of the end.
-        if stream.try_write(&alert.record()).is_err() || !self.goes_on || stream.shutdown().await.is_err() {
+        let Arrival { stream, timer, .. } = &mut self.arrival;
+        // Seven octets into an empty socket: a wait only where the runtime has not yet heard that it is one.
+        let sent = timer.within(LINGER, stream.write_all(&alert.record())).await;
+        // Only octets that nobody reads make a reset of the end.
+        if !matches!(sent, Ok(Ok(()))) || !self.goes_on || stream.shutdown().await.is_err() {
             return;
         }
         self.waste(LINGER, LINGER_OCTETS_MAX).await;
