@@ -18,7 +18,7 @@
 //! | layer | holds |
 //! |---|---|
 //! | [`model`] | the vocabulary: names, filing numbers, addresses, products, subjects. No I/O, no clock. |
-//! | [`clients`], [`count`], [`drain`], [`priority`], [`sockets`], [`watch`] | shares; counters; stop signal; priority; sockets; file watch. |
+//! | [`clients`], [`count`], [`drain`], [`priority`], [`sockets`], [`watch`] | shares; counters; stop; priority; sockets; files. |
 //! | [`registry`] | formats → filings and issues → index → snapshot → diff → admission → store, with reload. |
 //! | [`ranges`] | address ranges with tags, importers, the lookup table, the CNAME-suffix product table. |
 //! | [`policy`] | [`policy::judge()`]: the one pure decision; rules, reasons, the view of one moment, the verdict sink. |
