@@ -50,7 +50,6 @@ fn prefixes(octets: &[u8], whole: Result<ProxyHeader, ProxyHeaderError>) {
 }
 
 /// Version 2 behind its signature, by the table of the specification's section 2.2.
-#[expect(clippy::type_complexity, reason = "an outcome, and addresses in it")]
 fn binary(rest: &[u8]) -> Option<Option<(SocketAddr, SocketAddr)>> {
     let &[command, family, high, low, ref body @ ..] = rest else { return None };
     assert_eq!(body.len(), usize::from(high) << 8 | usize::from(low), "the length is that of the header");
