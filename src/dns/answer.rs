@@ -51,9 +51,9 @@ impl Answer {
         // What stands behind the last record is nobody's; our OPT goes there.
         let end = match records.last() {
             Some(record) => record.data_end,
-            None => question_end(&message)?,
+            None => wire::questions_end(&message)?,
         };
-        let message = message.slice(..end.min(message.len()));
+        let message = message.slice(..end);
         let mut res = Self {
             flags: wire::u16_at(&message, 2)?,
             rcode_high: rcode_high(&records),
@@ -97,7 +97,7 @@ impl Answer {
 
     /// The octets of its question, and where the records begin.
     pub fn question_end(&self) -> Result<usize, WireError> {
-        question_end(&self.message)
+        wire::questions_end(&self.message)
     }
 
     fn answer_record(&mut self, message: &[u8], record: &Record) -> Result<(), WireError> {
@@ -121,14 +121,6 @@ impl Answer {
         }
         Ok(())
     }
-}
-
-fn question_end(message: &[u8]) -> Result<usize, WireError> {
-    let mut at = wire::HEADER_OCTETS;
-    for _ in 0..wire::counts(message)?[0] {
-        at = wire::skip_name(message, at)? + 4;
-    }
-    Ok(at)
 }
 
 /// The address in an A or AAAA record.

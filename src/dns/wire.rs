@@ -186,13 +186,19 @@ impl Record {
     }
 }
 
-/// Walks all records of `message`, the questions skipped. Cost: one pass; bounded by the message, never by its counts.
-pub fn records(message: &[u8]) -> Result<Vec<Record>, WireError> {
-    let [questions, answers, authority, additional] = counts(message)?;
+/// Where the questions end and the records begin.
+pub fn questions_end(message: &[u8]) -> Result<usize, WireError> {
     let mut at = HEADER_OCTETS;
-    for _ in 0..questions {
+    for _ in 0..counts(message)?[0] {
         at = skip_name(message, at)? + 4;
     }
+    if at > message.len() { Err(WireError::Truncated) } else { Ok(at) }
+}
+
+/// Walks all records of `message`, the questions skipped. Cost: one pass; bounded by the message, never by its counts.
+pub fn records(message: &[u8]) -> Result<Vec<Record>, WireError> {
+    let [_, answers, authority, additional] = counts(message)?;
+    let mut at = questions_end(message)?;
     let mut res = Vec::new();
     let sections = [(Section::Answer, answers), (Section::Authority, authority), (Section::Additional, additional)];
     for (section, count) in sections {

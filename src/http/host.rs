@@ -49,10 +49,11 @@ pub fn split(text: &[u8]) -> Result<HostText, HostError> {
     if is_host && is_port { Ok(HostText { length }) } else { Err(HostError) }
 }
 
+/// True for a decimal number of 16 bits in at most five digits.
 fn is_port(digits: &[u8]) -> bool {
-    let value =
-        digits.iter().try_fold(0u32, |sum, octet| octet.is_ascii_digit().then(|| sum * 10 + u32::from(octet - b'0')));
-    digits.len() <= 5 && value.is_some_and(|port| port <= 65_535)
+    let add = |sum: u32, octet: &u8| octet.is_ascii_digit().then(|| sum * 10 + u32::from(octet - b'0'));
+    // The length first: more digits would not fit the sum.
+    digits.len() <= 5 && digits.iter().try_fold(0, add).is_some_and(|port| port <= 65_535)
 }
 
 /// What the text of a host names.
@@ -158,6 +159,7 @@ mod tests {
             ":80",
             "here.cn:65536",
             "here.cn:999999",
+            "here.cn:80809999999999",
             "here.cn:+80",
             "here.cn:8 0",
             "here.cn:80:80",

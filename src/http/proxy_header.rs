@@ -71,13 +71,19 @@ fn read_text(input: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
             let addr = |text: &str, port: &str| {
                 let addr: IpAddr = text.parse().ok()?;
                 let is_family = addr.is_ipv4() == (family == "TCP4");
-                is_family.then(|| Some(SocketAddr::new(addr, port.parse().ok()?))).flatten()
+                is_family.then(|| Some(SocketAddr::new(addr, read_port(port)?))).flatten()
             };
             addr(source, source_port).zip(addr(destination, destination_port)).ok_or(ProxyHeaderError).map(Some)?
         }
         _ => return Err(ProxyHeaderError),
     };
     Ok(ProxyHeader::Whole { octets: end + 2, addrs })
+}
+
+/// A decimal number without sign; "heading zeroes are not permitted in front of numbers" (section 2.1).
+fn read_port(text: &str) -> Option<u16> {
+    let is_plain = text == "0" || text.starts_with(|c: char| matches!(c, '1'..='9'));
+    text.parse().ok().filter(|_| is_plain)
 }
 
 /// Version 2: signature, version and command, family, length, addresses, TLVs.
@@ -239,6 +245,8 @@ mod tests {
         for bad in [
             &b"PROXY TCP4 2001:db8::1 203.0.113.1 1 2\r\n"[..],
             b"PROXY TCP4 203.0.113.1 203.0.113.1 1 99999\r\n",
+            b"PROXY TCP4 203.0.113.1 203.0.113.1 1 080\r\n",
+            b"PROXY TCP4 203.0.113.1 203.0.113.1 +1 80\r\n",
             b"PROXY TCP4 203.0.113.1\r\n",
             b"PROXY SCTP\r\n",
         ] {

@@ -306,6 +306,18 @@ fn check_delivery(
     Ok(())
 }
 
+#[test]
+fn a_message_that_ends_inside_its_question_is_no_answer() {
+    let mut whole = super::harness::dns::packet(&[b"www", b"here", b"cn"], 1);
+    // Without its OPT.
+    whole[11] = 0;
+    let end = wire::questions_end(&whole).expect("a question");
+    assert!(Answer::read(Bytes::copy_from_slice(&whole[..end])).is_ok());
+    for cut in 1..5 {
+        assert!(Answer::read(Bytes::copy_from_slice(&whole[..end - cut])).is_err(), "{cut} octets missing");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
 

@@ -6,6 +6,7 @@ mod cli;
 mod cli_gate;
 mod cli_registry;
 mod config;
+mod corpus;
 mod dns_bypass;
 mod dns_companions;
 mod dns_properties;
@@ -44,3 +45,6 @@ mod tidy;
 mod tls_gate;
 mod transparency;
 mod vectors;
+
+#[path = "../fuzz/properties/mod.rs"]
+mod wire_properties;

@@ -53,7 +53,7 @@ fn files(dir: &str, extensions: &[&str]) -> Vec<PathBuf> {
 }
 
 fn sources() -> Vec<PathBuf> {
-    ["src", "tests/it", "benches"].iter().flat_map(|dir| files(dir, &["rs"])).collect()
+    ["src", "tests/it", "tests/fuzz", "benches"].iter().flat_map(|dir| files(dir, &["rs"])).collect()
 }
 
 fn text(path: &Path) -> String {
@@ -194,8 +194,10 @@ fn every_source_file_is_a_module() {
     for path in sources() {
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let dir = path.parent().unwrap_or(Path::new(""));
-        let is_root = ["src/lib.rs", "src/main.rs", "tests/it/main.rs"].iter().any(|root| path == Path::new(root))
-            || dir == Path::new("benches");
+        let roots = ["src/lib.rs", "src/main.rs", "tests/it/main.rs", "tests/fuzz/lib.rs"];
+        let is_root = roots.iter().any(|root| path == Path::new(root))
+            || dir == Path::new("benches")
+            || dir == Path::new("tests/fuzz/targets");
         if is_root {
             continue;
         }
@@ -248,7 +250,8 @@ fn texts_are_clean() {
     paths.extend(files("tests/scenarios", &["scn", "md"]));
     paths.extend(files("tests/data", &["toml", "csv"]));
     paths.extend(
-        ["Cargo.toml", "README.md", "README.zh-CN.md", "CHANGELOG.md", "tests/run", ".ci/run"].map(PathBuf::from),
+        ["Cargo.toml", "README.md", "README.zh-CN.md", "CHANGELOG.md", "tests/run", "tests/fuzz/run", ".ci/run"]
+            .map(PathBuf::from),
     );
     let mut findings = Vec::new();
     for path in paths.iter().filter(|path| root().join(path).exists()) {
@@ -281,7 +284,8 @@ fn the_project_speaks_of_itself_alone() {
     paths.extend(files("conf", &["toml", "zone", "md", "html"]));
     paths.extend(files("tests/scenarios", &["scn", "md"]));
     paths.extend(
-        ["Cargo.toml", "README.md", "README.zh-CN.md", "CHANGELOG.md", "tests/run", ".ci/run"].map(PathBuf::from),
+        ["Cargo.toml", "README.md", "README.zh-CN.md", "CHANGELOG.md", "tests/run", "tests/fuzz/run", ".ci/run"]
+            .map(PathBuf::from),
     );
     let mut findings = Vec::new();
     for path in paths.iter().filter(|path| root().join(path).exists()) {

@@ -5,10 +5,10 @@ use std::sync::{Arc, LazyLock};
 use icpgate::http::hello::{Reader, Reading};
 use proptest::prelude::*;
 use rustls::pki_types::ServerName;
-use rustls::server::Acceptor;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::harness::tls::{Sketch, named, rows, server_name, summary_of};
+use crate::wire_properties::hello::accepted;
 
 /// Recorded streams.
 static STREAMS: LazyLock<Vec<Vec<u8>>> =
@@ -28,22 +28,6 @@ fn client_stream(name: &str, fragment: Option<usize>, protocols: &[&[u8]]) -> Ve
         client.write_tls(&mut res).expect("memory takes all");
     }
     res
-}
-
-/// Name and protocols as rustls reads them; `None` if it refuses or waits.
-fn accepted(stream: &[u8]) -> Option<(Option<String>, Vec<Vec<u8>>)> {
-    let mut acceptor = Acceptor::default();
-    let mut rest = stream;
-    loop {
-        if let Some(accepted) = acceptor.accept().ok()? {
-            let hello = accepted.client_hello();
-            let protocols = hello.alpn().map(|list| list.map(<[u8]>::to_vec).collect());
-            return Some((hello.server_name().map(str::to_owned), protocols.unwrap_or_default()));
-        }
-        if rest.is_empty() || acceptor.read_tls(&mut rest).ok()? == 0 {
-            return None;
-        }
-    }
 }
 
 /// Holds both readings of a stream against each other.

@@ -1,11 +1,14 @@
 //! The program against real peers: other people's clients, servers and a browser. `tests/run` installs them and asks for
 //! these tests; without them each says so and returns.
 
+mod backends;
 mod browser;
 mod clients;
 mod h2;
+mod profiles;
 mod quic;
 mod redirect;
+mod slow;
 mod tls;
 mod upstreams;
 

@@ -18,8 +18,8 @@ const REFUSED: u64 = 0x170;
 /// Seconds within which a refused client has its answer: what a browser's user does not notice.
 const SOON: f64 = 2.0;
 
-/// The Python that has aioquic.
-fn python() -> PathBuf {
+/// The Python that has aioquic and curl_cffi.
+pub fn python() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/bin/python3");
     std::env::var_os("ICPGATE_TEST_PYTHON").map_or(own, PathBuf::from)
 }
