@@ -59,6 +59,12 @@ pub struct Batch {
 // SAFETY: see the head of this module.
 unsafe impl Send for Batch {}
 
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Batch {
     /// An empty batch.
     pub fn new() -> Self {
@@ -132,6 +138,12 @@ pub struct Answers {
 
 // SAFETY: the pointers in here are used only within the call that wrote them.
 unsafe impl Send for Answers {}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Answers {
     /// None.

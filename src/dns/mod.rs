@@ -16,7 +16,7 @@ pub mod find;
 pub mod gate;
 pub mod handler;
 pub mod listener;
-mod mmsg;
+pub mod mmsg;
 pub mod question;
 pub mod rewrite;
 pub mod send;
