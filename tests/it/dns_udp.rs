@@ -38,7 +38,8 @@ async fn answers_leave_from_the_address_that_was_asked() {
 
 #[tokio::test]
 async fn queries_that_come_together_are_all_answered() {
-    const QUERIES: u16 = 300;
+    // Their answers fit into the socket buffer that systems grant by default.
+    const QUERIES: u16 = 100;
     let gate = DnsGate::start().await;
     gate.upstream.addresses("www.here.cn", &["203.0.113.1"]);
     gate.ask("www.here.cn", "A").await;
