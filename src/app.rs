@@ -187,21 +187,25 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
     data.keep(&mut keepers, (&view, &faults), (registry_asked, ranges_asked), &drained);
     parts.keep(&mut keepers, &planes, (zones_asked, pages_asked, certificates_asked), &drained);
     keepers.spawn(faults.run(drained.clone()));
+    // Whatever may fail comes before the first connection is taken.
+    let giver = config.admin.handover.as_deref().map(Giver::bind).transpose()?;
     planes.serve(&mut serving, &mut behind, &drained);
     last.spawn(journal.run(records, end));
     if let Some(listener) = listener {
         last.spawn(listener.run(Arc::new(desk)));
     }
-    if let Some(path) = &config.admin.handover {
-        let unused = sockets.forget_inherited();
-        if unused > 0 {
-            tracing::info!(unused, "closed sockets that are configured no more");
-        }
-        // Before the old gate is told to end: the path is never without an owner.
-        keepers.spawn(Giver::bind(path)?.run(sockets, drain.clone(), drained.clone()));
+    let unused = sockets.forget_inherited();
+    if unused > 0 {
+        tracing::info!(unused, "closed sockets that are configured no more");
     }
-    if let Some(taken) = taken {
-        taken.serving().await?;
+    if let Some(taken) = taken
+        && let Err(error) = taken.serving().await
+    {
+        // It has ended by itself, or an operator must end it; this one serves either way.
+        tracing::warn!(%error, "serving without a word from the old gate");
+    }
+    if let Some(giver) = giver {
+        keepers.spawn(giver.run(sockets, drain.clone(), drained.clone()));
     }
     let ended = tokio::spawn(end_in_order(Tasks { keepers, serving, behind, last }, drain.clone(), drained, late));
     Ok(Running { addrs, view, metrics, reloader, drain, ended })

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -46,9 +47,11 @@ impl Sockets {
         Self { inherited: Mutex::new(res), offered: Some(Mutex::default()) }
     }
 
-    /// A socket that was taken over, each once.
+    /// A socket that was taken over, each once; it does not block.
     pub fn inherit(&self, id: SocketId) -> Option<Socket> {
-        lock(&self.inherited).get_mut(&id.to_string())?.pop_front().map(Socket::from)
+        let socket = lock(&self.inherited).get_mut(&id.to_string())?.pop_front().map(Socket::from)?;
+        socket.set_nonblocking(true).ok()?;
+        Some(socket)
     }
 
     /// Takes note of a socket in use; several may have one id.
@@ -66,11 +69,10 @@ impl Sockets {
         left.values().map(VecDeque::len).sum()
     }
 
-    /// Descriptors to give away.
-    pub fn offered(&self) -> Vec<(String, OwnedFd)> {
-        let Some(offered) = &self.offered else { return Vec::new() };
-        let copies = lock(offered).iter().map(|(id, fd)| Some((id.clone(), fd.try_clone().ok()?))).collect();
-        Option::unwrap_or_default(copies)
+    /// Descriptors to give away. An error where the process has no room for the copies.
+    pub fn offered(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        let Some(offered) = &self.offered else { return Ok(Vec::new()) };
+        lock(offered).iter().map(|(id, fd)| Ok((id.clone(), fd.try_clone()?))).collect()
     }
 
     /// Forgets all: only who uses a socket keeps it open.
@@ -101,7 +103,7 @@ mod tests {
         for (socket, plane) in sockets.iter().zip(["http", "http", "admin"]) {
             old.offer(id(plane, 0), socket);
         }
-        let new = Sockets::to_give_away(old.offered());
+        let new = Sockets::to_give_away(old.offered().expect("descriptors"));
         let local = |socket: Option<Socket>| socket.and_then(|socket| socket.local_addr().ok()?.as_socket());
         assert_eq!(local(new.inherit(id("dns", 0))), None);
         assert_eq!(local(new.inherit(id("http", 80))), None);
@@ -109,8 +111,8 @@ mod tests {
         assert_eq!(local(new.inherit(id("http", 0))), Some(addrs[1]));
         assert_eq!(local(new.inherit(id("http", 0))), None);
         assert_eq!(new.forget_inherited(), 1);
-        assert!(Sockets::default().offered().is_empty());
+        assert!(Sockets::default().offered().expect("none").is_empty());
         old.close();
-        assert!(old.offered().is_empty());
+        assert!(old.offered().expect("none").is_empty());
     }
 }

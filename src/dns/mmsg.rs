@@ -4,11 +4,10 @@
 //!
 //! # Safety
 //!
-//! The system calls are told of memory by pointers in headers. All of it is on the heap and owned by the same [`Batch`] as
-//! the headers, in slices that are neither replaced nor grown, so that the pointers stay good however the batch is moved;
-//! the lengths told are those of the slices. Answers are pointed at only for the time of the call that sends them. What the
-//! system wrote is read within the lengths it says and that were checked against the slices. Nothing refers to the memory
-//! of another thread, so a batch may change threads.
+//! The system calls are told of memory by pointers in headers. They are written anew right before each call, from the slices
+//! and vectors that the batch owns and with the lengths of these, and nobody uses them after it. What the system wrote is
+//! read within the lengths it says and that were checked against the slices. Nothing refers to the memory of another thread,
+//! so a batch may change threads.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -71,36 +70,37 @@ impl Batch {
         // SAFETY: these are plain data of the system, for which all bits zero are a value: null pointers and no lengths.
         let (peer, header): (sockaddr_storage, mmsghdr) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
         let way = Way { peer, peer_length: 0, control: Control([0; CONTROL_OCTETS]), control_length: 0 };
-        let mut octets = vec![0; BATCH * QUERY_OCTETS_MAX].into_boxed_slice();
-        let iovecs = octets.chunks_exact_mut(QUERY_OCTETS_MAX);
-        let iovecs = iovecs.map(|slot| iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() }).collect();
-        let mut res = Self {
+        let octets = vec![0; BATCH * QUERY_OCTETS_MAX].into_boxed_slice();
+        let iovecs = vec![iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH].into_boxed_slice();
+        Self {
             octets,
             ways: vec![way; BATCH].into_boxed_slice(),
             iovecs,
             headers: vec![header; BATCH].into_boxed_slice(),
-            received: BATCH,
-        };
-        for (i, header) in res.headers.iter_mut().enumerate() {
-            let (way, message) = (&mut res.ways[i], &mut header.msg_hdr);
-            message.msg_iov = &raw mut res.iovecs[i];
+            received: 0,
+        }
+    }
+
+    /// Points the headers at the room for datagrams, their ways and their control messages.
+    fn point(&mut self) {
+        let slots = self.octets.chunks_exact_mut(QUERY_OCTETS_MAX).zip(&mut self.ways);
+        for ((slot, way), (iovec, header)) in slots.zip(self.iovecs.iter_mut().zip(&mut self.headers)) {
+            *iovec = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
+            let message: &mut msghdr = &mut header.msg_hdr;
+            message.msg_iov = iovec;
             message.msg_iovlen = 1;
             message.msg_name = (&raw mut way.peer).cast();
+            message.msg_namelen = size_of::<sockaddr_storage>() as socklen_t;
             message.msg_control = way.control.0.as_mut_ptr().cast();
+            message.msg_controllen = CONTROL_OCTETS as _;
+            message.msg_flags = 0;
         }
-        res
     }
 
     /// Waits for datagrams as long as the socket does, and takes what is there; `WouldBlock` when nothing came in that time.
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        // Only those that the last call wrote.
-        for header in &mut self.headers[..self.received] {
-            let message: &mut msghdr = &mut header.msg_hdr;
-            message.msg_namelen = size_of::<sockaddr_storage>() as socklen_t;
-            message.msg_controllen = CONTROL_OCTETS as _;
-            message.msg_flags = 0;
-        }
         self.received = 0;
+        self.point();
         // SAFETY: see the head of this module.
         let count = unsafe {
             libc::recvmmsg(

@@ -22,6 +22,8 @@ use crate::drain::{DrainWatch, Phase};
 /// How long a thread waits for datagrams before it looks whether the gate drains. No official reference: ten looks a second
 /// cost nothing, and a drain has ten seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Pause after a failed receive, so that a lack of memory is no busy loop. Errors of single datagrams do not come this way.
+const ERROR_PAUSE: Duration = Duration::from_millis(5);
 /// Queries that wait for a turn of the runtime; more are not taken on, which answers of other queries do not wait for.
 const WAITING_MAX: usize = 1024;
 
@@ -90,8 +92,11 @@ fn start(
                     send(&gate, &socket, &mut answers);
                 }
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                // An error of an earlier answer, such as a closed port at its other end.
-                Err(_) => gate.counters().socket_errors.increment(),
+                Err(_) => {
+                    gate.counters().socket_errors.increment();
+                    // A lack of memory is no reason to spin.
+                    std::thread::sleep(ERROR_PAUSE);
+                }
             }
         }
     })

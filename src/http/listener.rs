@@ -80,7 +80,9 @@ impl Plane {
         let mut listeners = Vec::with_capacity(settings.listen.len() + settings.tls_listen.len());
         for addr in settings.listen.iter_mut().chain(&mut settings.tls_listen) {
             let failed = |source| BindError::Socket { addr: *addr, transport: "tcp", source };
-            let id = SocketId { plane: "http", transport: "tcp", addr: *addr };
+            // One that takes connections to any address is another kind of socket.
+            let plane = if settings.transparent { "http transparent" } else { "http" };
+            let id = SocketId { plane, transport: "tcp", addr: *addr };
             let inherited = sockets.inherit(id).map(|socket| Ok(socket.into()));
             let socket = inherited.unwrap_or_else(|| bind(*addr, reach)).map_err(failed)?;
             sockets.offer(id, &socket);

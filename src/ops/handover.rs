@@ -6,7 +6,7 @@
 //!  │ ◀──────── "icpgate handover 1" ─── │
 //!  │ ──── one message a socket ───────▶ │ binds what is left, serves
 //!  │ ◀──────── "serving" ────────────── │
-//!  │ drains, ends                       │ takes over the path, for the next one
+//!  │ drains, ends                       │ puts its own socket at the path, for the next one
 //! ```
 //!
 //! Both read the same sockets for a moment: what waits in them is answered by either. A new gate that does not come to serve
@@ -85,6 +85,10 @@ pub async fn take(path: &Path) -> Result<(Vec<(String, OwnedFd)>, Option<Taken>)
         Err(error) => return Err(HandoverError::new(path, error)),
     };
     let taking = async {
+        let giver = stream.peer_cred()?.uid();
+        if !is_trusted(giver) {
+            return Err(io::Error::other(format!("user {giver} serves there, which is neither ours nor root")));
+        }
         stream.write_all(GREETING).await?;
         let mut sockets = Vec::new();
         while let Some(socket) = receive(&stream).await? {
@@ -139,6 +143,11 @@ async fn receive(stream: &UnixStream) -> io::Result<Option<(String, OwnedFd)>> {
     }
 }
 
+/// True for our own user and for root.
+fn is_trusted(user: u32) -> bool {
+    user == 0 || user == rustix::process::geteuid().as_raw()
+}
+
 //--- The old gate ----------------------------------------------------------------------------------------------------
 
 /// The path where the next gate asks.
@@ -146,12 +155,14 @@ async fn receive(stream: &UnixStream) -> io::Result<Option<(String, OwnedFd)>> {
 pub struct Giver {
     listener: UnixListener,
     path: PathBuf,
-    /// Which file is ours: the next gate puts its own in its place.
-    inode: u64,
+    /// Where the socket stands until this gate serves.
+    fresh: PathBuf,
+    /// Which file is ours once it stands at the path.
+    inode: Option<u64>,
 }
 
 impl Giver {
-    /// Binds the path, in place of the one of the gate that was before.
+    /// Binds beside the path, which stays that of the gate before until this one runs.
     pub fn bind(path: &Path) -> Result<Self, HandoverError> {
         let failed = |error: io::Error| HandoverError::new(path, error);
         let mut name = path.as_os_str().to_owned();
@@ -160,15 +171,24 @@ impl Giver {
         // A leftover of a process with our number is nobody's.
         let _ = std::fs::remove_file(&fresh);
         let listener = UnixListener::bind(&fresh).map_err(failed)?;
-        let ready = std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))
-            .and_then(|()| std::fs::rename(&fresh, path))
-            .and_then(|()| std::fs::symlink_metadata(path));
-        let inode = ready.inspect_err(|_| drop(std::fs::remove_file(&fresh))).map_err(failed)?.ino();
-        Ok(Self { listener, path: path.to_owned(), inode })
+        let res = Self { listener, path: path.to_owned(), fresh, inode: None };
+        std::fs::set_permissions(&res.fresh, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        Ok(res)
+    }
+
+    /// Puts the socket in the place of the one before.
+    fn take_place(&mut self) -> io::Result<()> {
+        let inode = std::fs::symlink_metadata(&self.fresh)?.ino();
+        std::fs::rename(&self.fresh, &self.path)?;
+        self.inode = Some(inode);
+        Ok(())
     }
 
     /// Gives the sockets to who asks, until one of them serves; then begins the drain.
-    pub async fn run(self, sockets: Arc<Sockets>, drain: Arc<DrainSignal>, mut drained: DrainWatch) {
+    pub async fn run(mut self, sockets: Arc<Sockets>, drain: Arc<DrainSignal>, mut drained: DrainWatch) {
+        if let Err(error) = self.take_place() {
+            tracing::error!(%error, path = %self.path.display(), "the next gate cannot ask for the sockets there");
+        }
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -185,7 +205,9 @@ impl Giver {
             match given {
                 Ok(()) => {
                     tracing::info!("a new gate serves on these sockets, this one ends");
-                    drain.advance(Phase::Draining);
+                    // The path is the new one's.
+                    self.inode = None;
+                    drain.hand_over();
                     break;
                 }
                 Err(error) => tracing::warn!(%error, "a new gate did not come to serve, going on"),
@@ -198,8 +220,10 @@ impl Giver {
 
 impl Drop for Giver {
     fn drop(&mut self) {
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
-            // A failure leaves a path that refuses, which the next gate replaces.
+        // A failure leaves a path that refuses, which the next gate replaces.
+        let _ = std::fs::remove_file(&self.fresh);
+        let is_ours = |inode| std::fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == inode);
+        if self.inode.is_some_and(is_ours) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -208,7 +232,7 @@ impl Drop for Giver {
 /// Gives the sockets away and waits until they are served.
 async fn give(mut stream: UnixStream, sockets: &Sockets) -> io::Result<()> {
     let asker = stream.peer_cred()?.uid();
-    if asker != 0 && asker != rustix::process::geteuid().as_raw() {
+    if !is_trusted(asker) {
         return Err(io::Error::other(format!("user {asker} may not have them")));
     }
     let mut said = [0; GREETING.len()];
@@ -219,13 +243,12 @@ async fn give(mut stream: UnixStream, sockets: &Sockets) -> io::Result<()> {
         return Err(io::Error::other(format!("it says {said:?}; expected the same version of the handover")));
     }
     let sending = async {
-        for (id, fd) in sockets.offered() {
+        for (id, fd) in sockets.offered()? {
             send(&stream, &format!("{id}\n"), &fd).await?;
         }
-        Ok::<_, io::Error>(())
+        stream.write_all(END).await
     };
     timeout(STEP_MAX, sending).await.map_err(|_| ErrorKind::TimedOut)??;
-    stream.write_all(END).await?;
     let mut said = [0; SERVING.len()];
     timeout(SERVING_MAX, stream.read_exact(&mut said)).await.map_err(|_| ErrorKind::TimedOut)??;
     if said == SERVING { Ok(()) } else { Err(io::Error::other("what it says is not understood")) }

@@ -62,13 +62,17 @@ pub fn bind(addr: SocketAddr, sockets: &Sockets) -> std::io::Result<Vec<Arc<Udp>
 pub async fn run(flows: Arc<FlowGate>, listeners: Vec<Arc<Udp>>, mut drain: DrainWatch) {
     // Also when this future is dropped.
     let _last = EndAll(flows.clone());
-    let mut tasks = JoinSet::new();
+    let (mut tasks, mut listening) = (JoinSet::new(), JoinSet::new());
     for listener in listeners {
-        tasks.spawn(listen(flows.clone(), listener));
+        listening.spawn(listen(flows.clone(), listener));
     }
     tasks.spawn(keep(flows.clone()));
     drain.reached(Phase::Draining).await;
     flows.drain();
+    if drain.is_handed_over() {
+        // What came to us now would be missed, or refused, where it is served.
+        listening.shutdown().await;
+    }
     let all_ended = async {
         let mut looks = interval(DRAIN_LOOK_EVERY);
         while flows.paths().count() > 0 {

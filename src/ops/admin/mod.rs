@@ -150,7 +150,7 @@ impl Listener {
 
     /// Serves until `desk.end` is draining; answers under way are finished until it is stopped.
     pub async fn run(self, desk: Arc<Desk>) {
-        let mut end = desk.end.clone();
+        let (mut end, mut drain) = (desk.end.clone(), desk.drain.watch());
         let counters = desk.counters.clone();
         let routes = routes::router(desk);
         let seats = Seats::new(CONNECTIONS_MAX);
@@ -159,6 +159,8 @@ impl Listener {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = end.reached(Phase::Draining) => break,
+                // The next gate answers there, and for itself.
+                () = drain.handed_over() => break,
             };
             while connections.try_join_next().is_some() {}
             let Ok((stream, _)) = accepted else {
