@@ -204,7 +204,8 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
         // It has ended by itself, or an operator must end it; this one serves either way.
         tracing::warn!(%error, "serving without a word from the old gate");
     }
-    if let Some(giver) = giver {
+    if let Some(mut giver) = giver {
+        giver.take_place();
         keepers.spawn(giver.run(sockets, drain.clone(), drained.clone()));
     }
     let ended = tokio::spawn(end_in_order(Tasks { keepers, serving, behind, last }, drain.clone(), drained, late));

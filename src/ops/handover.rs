@@ -176,19 +176,19 @@ impl Giver {
         Ok(res)
     }
 
-    /// Puts the socket in the place of the one before.
-    fn take_place(&mut self) -> io::Result<()> {
-        let inode = std::fs::symlink_metadata(&self.fresh)?.ino();
-        std::fs::rename(&self.fresh, &self.path)?;
-        self.inode = Some(inode);
-        Ok(())
+    /// Puts the socket in the place of the one before; this gate serves now.
+    pub fn take_place(&mut self) {
+        let inode = std::fs::symlink_metadata(&self.fresh).map(|file| file.ino());
+        match inode.and_then(|inode| std::fs::rename(&self.fresh, &self.path).map(|()| inode)) {
+            Ok(inode) => self.inode = Some(inode),
+            Err(error) => {
+                tracing::error!(%error, path = %self.path.display(), "the next gate cannot ask for the sockets there");
+            }
+        }
     }
 
     /// Gives the sockets to who asks, until one of them serves; then begins the drain.
     pub async fn run(mut self, sockets: Arc<Sockets>, drain: Arc<DrainSignal>, mut drained: DrainWatch) {
-        if let Err(error) = self.take_place() {
-            tracing::error!(%error, path = %self.path.display(), "the next gate cannot ask for the sockets there");
-        }
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
