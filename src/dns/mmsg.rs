@@ -117,7 +117,7 @@ impl Batch {
         self.received = count.min(BATCH);
         for (header, way) in self.headers[..self.received].iter().zip(&mut self.ways) {
             way.peer_length = header.msg_hdr.msg_namelen;
-            way.control_length = (header.msg_hdr.msg_controllen as usize).min(CONTROL_OCTETS);
+            way.control_length = header.msg_hdr.msg_controllen.min(CONTROL_OCTETS);
         }
         Ok(self.received)
     }

@@ -56,6 +56,7 @@ pub(super) async fn serve(
 }
 
 /// How a connection stands after a first look at what is there.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way to the task")]
 enum Begun {
     GoesOn(Known),
     Over,

@@ -64,6 +64,7 @@ pub fn stream_octets_max(settings: &Settings) -> usize {
 }
 
 /// What the first octets of a connection come to, without a wait.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way to the task")]
 pub(super) enum Opening {
     /// A whole hello, whose connection goes on.
     Judged(Judged),
