@@ -46,6 +46,8 @@ const MESSAGE_OCTETS_MAX: usize = 256;
 const SOCKETS_MAX: usize = 4096;
 /// Time for the other side's next step. Both are on one machine and have nothing else to wait for.
 const STEP_MAX: Duration = Duration::from_secs(10);
+/// Pause after a failed `accept`, so that a lack of descriptors is no busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time a new gate may take from its sockets to its first answer; binding and spawning are quick.
 const SERVING_MAX: Duration = Duration::from_secs(60);
 
@@ -195,7 +197,7 @@ impl Giver {
                 () = drained.reached(Phase::Draining) => break,
             };
             let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
             let given = tokio::select! {

@@ -73,9 +73,12 @@ async fn a_later_gate_takes_the_sockets_over_and_the_first_one_ends() {
     let App { dir, running, .. } = app;
     ends_in_order(running).await;
     // The third one has answered some by itself.
-    while third.metrics.sum("dns_queries_total") < 1.0 {
-        tokio::task::yield_now().await;
-    }
+    let answers = async {
+        while third.metrics.sum("dns_queries_total") < 1.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, answers).await.expect("it is asked in time");
     stop.store(true, Ordering::Relaxed);
     for visit in visits {
         assert!(timeout(PATIENCE, visit).await.expect("ends in time").expect("nothing was lost") > 0);
@@ -134,6 +137,28 @@ async fn who_asks_for_sockets_must_know_how() {
     // One that asks rightly and goes away has changed nothing either.
     drop(icpgate::ops::handover::take(&path).await.expect("sockets"));
     assert_eq!(app.browse("www.filed.example").await.status, 200);
+    app.drain().await;
+}
+
+#[tokio::test]
+async fn a_gate_that_serves_goes_on_when_the_one_before_is_gone() {
+    let dir = TempDir::new().expect("a scratch directory");
+    let path = dir.path().join("run");
+    let old = tokio::net::UnixListener::bind(&path).expect("a socket");
+    // It has no sockets to give, and ends before it is told.
+    let giving = tokio::spawn(async move {
+        let (mut asker, _) = old.accept().await.expect("an asker");
+        let mut greeting = [0; 19];
+        asker.read_exact(&mut greeting).await.expect("a greeting");
+        asker.write_all(b"end\n").await.expect("writes");
+        greeting
+    });
+    let app = App::with(|config, _| config.admin.handover = Some(path.clone())).await;
+    assert_eq!(&giving.await.expect("no panic"), b"icpgate handover 1\n");
+    assert_eq!(app.browse("www.filed.example").await.status, 200);
+    // The next one finds it there.
+    let (sockets, taken) = icpgate::ops::handover::take(&path).await.expect("sockets");
+    assert!(!sockets.is_empty() && taken.is_some());
     app.drain().await;
 }
 
