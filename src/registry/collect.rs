@@ -10,7 +10,9 @@ use super::block::Findings;
 use super::draft::Draft;
 use super::files::{KnownBlock, TableFile};
 use super::parse::{FileError, ISSUES_MAX, ROWS_MAX};
-use super::scan::{BlockHash, BlockRows, Known, ScanError, ScannedPiece};
+use super::scan::{BlockHash, BlockRows, Known, ScanError, ScannedBlock, ScannedPiece};
+use super::split::Block;
+use crate::priority::Turns;
 
 /// Takes scanned pieces over into the draft, in the order of the file.
 pub(super) struct Collector<'a> {
@@ -45,7 +47,8 @@ impl Collector<'_> {
                 self.keep(number, block.found);
                 new.push((begin, number));
                 new_at.push(at);
-                self.push(KnownBlock { hash: block.hash, number, lines: block.lines, rows: 0, begin, end: 0 });
+                let ScannedBlock { hash, octets, lines, .. } = block;
+                self.push(KnownBlock { hash, number, octets, lines, rows: 0, begin, end: 0 });
                 continue;
             }
             let BlockRows::Known(i) = block.rows else { continue };
@@ -151,6 +154,10 @@ impl Collector<'_> {
     }
 }
 
+/// Blocks that are put into a table, some tens of nanoseconds each, between two moments at which threads that answer may
+/// go first.
+const BLOCKS_PER_OFFER: usize = 256;
+
 /// A file's remembered blocks by hash.
 pub(super) struct Matching<'a> {
     blocks: &'a [KnownBlock],
@@ -163,7 +170,11 @@ impl<'a> Matching<'a> {
     pub fn new(blocks: &'a [KnownBlock]) -> Self {
         let mut first = HashMap::with_capacity_and_hasher(blocks.len(), BuildHasherDefault::default());
         let mut next: Vec<u32> = (0..u32::try_from(blocks.len()).unwrap_or(u32::MAX)).collect();
+        let mut turns = Turns::new();
         for (i, block) in blocks.iter().enumerate().rev() {
+            if i % BLOCKS_PER_OFFER == 0 {
+                turns.offer();
+            }
             let own = u32::try_from(i).unwrap_or(u32::MAX);
             if let Some(later) = first.insert(block.hash, own) {
                 next[i] = later;
@@ -179,6 +190,11 @@ impl Known for Matching<'_> {
             return Some(expected);
         }
         self.first.get(hash).map(|&i| i as usize)
+    }
+
+    fn at(&self, expected: usize) -> Option<(BlockHash, Block)> {
+        let block = self.blocks.get(expected)?;
+        Some((block.hash, Block { octets: block.octets as usize, lines: block.lines }))
     }
 }
 

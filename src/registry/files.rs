@@ -28,6 +28,8 @@ pub struct KnownBlock {
     pub hash: BlockHash,
     /// Its number among the places.
     pub number: u32,
+    /// Octets of its text; 0 where it is not compared block by block.
+    pub octets: u32,
     /// Lines.
     pub lines: u32,
     /// Rows.
@@ -255,7 +257,8 @@ impl FileReader<'_> {
             differs: old.is_none(),
             full: None,
         };
-        let scanning = Scanning { key: self.key, known: &known, buffers: &buffers, progress: self.progress };
+        let scanning =
+            Scanning { hasher: &self.key.hasher(), known: &known, buffers: &buffers, progress: self.progress };
         let scanned = scan(cutter, reading, scanning, header.next_line, |piece| collector.collect(piece));
         if let Some(full) = collector.full {
             return Err(full.into());
@@ -280,7 +283,7 @@ impl FileReader<'_> {
     /// TOML is read whole: its tables have no ends that a line shows.
     fn toml(&self, text: Text<'_>, old: Option<&TableFile>, draft: &mut Draft) -> Result<(TableFile, bool), ReadError> {
         let content = self.whole(text.reader)?;
-        let hash = self.key.hash(content.as_bytes());
+        let hash = self.key.hasher().hash(content.as_bytes());
         let header = format!("{:016x}{:016x}", hash[0], hash[1]);
         if let Some(old) = old.filter(|old| old.header == header) {
             return Ok((old.clone(), false));
@@ -303,7 +306,7 @@ impl FileReader<'_> {
             let number = draft.number(file, 1);
             let begin = draft.builder.append(&mut rows, &[(0, number)])?;
             let end = begin + u32::try_from(rows.entries.len()).expect("a run is below a chunk");
-            let block = KnownBlock { hash, number, lines: 0, rows: count, begin, end };
+            let block = KnownBlock { hash, number, octets: 0, lines: 0, rows: count, begin, end };
             table.blocks.push(block);
             draft.added.push(block);
             if let Some(found) = found.take().filter(|found| !found.issues.is_empty()) {

@@ -29,7 +29,7 @@ pub use write::{write, write_signed};
 /// What the file begins with.
 const MAGIC: [u8; 8] = *b"icpgate\0";
 /// Changes whenever a section is written otherwise, or another of several rows counts.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// Octets before the section table.
 const HEAD: usize = 16;
 /// Octets of one line of the section table.

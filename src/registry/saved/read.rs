@@ -323,7 +323,7 @@ fn read_files(octets: &[u8], begins: &Begins) -> Result<BTreeMap<PathBuf, Arc<Fi
 
 fn read_table(codes: &mut Codes<'_>, begins: &Begins) -> Result<TableFile, SavedError> {
     /// Octets of a block.
-    const BLOCK: usize = 36;
+    const BLOCK: usize = 40;
     let mut res = TableFile { header: codes.text().to_owned(), ..TableFile::default() };
     res.rows = bounded(codes.number(), u32::MAX as usize)?;
     let count = bounded(codes.number(), codes.rest().len() / BLOCK)?;
@@ -333,8 +333,8 @@ fn read_table(codes: &mut Codes<'_>, begins: &Begins) -> Result<TableFile, Saved
         let long = |at: usize| u64::from_le_bytes(block[at..at + 8].try_into().expect("eight octets"));
         let word = |at: usize| u32::from_le_bytes(block[at..at + 4].try_into().expect("four octets"));
         let hash = [long(0), long(8)];
-        let [number, lines, rows, begin, end] = [16, 20, 24, 28, 32].map(word);
-        let block = KnownBlock { hash, number, lines, rows, begin, end };
+        let [number, octets, lines, rows, begin, end] = [16, 20, 24, 28, 32, 36].map(word);
+        let block = KnownBlock { hash, number, octets, lines, rows, begin, end };
         if !begins.hold(block.begin, block.end) {
             return Err(SavedError::Damaged("a block is nowhere"));
         }

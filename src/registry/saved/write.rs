@@ -161,7 +161,7 @@ fn write_table(out: &mut Vec<u8>, table: &TableFile) {
     write_number(out, table.blocks.len() as u64);
     for block in &table.blocks {
         out.extend(block.hash.iter().flat_map(|word| word.to_le_bytes()));
-        for number in [block.number, block.lines, block.rows, block.begin, block.end] {
+        for number in [block.number, block.octets, block.lines, block.rows, block.begin, block.end] {
             out.extend_from_slice(&number.to_le_bytes());
         }
     }
