@@ -1,6 +1,8 @@
 //! One client connection: its requests one after the other, each read, judged, answered.
 
+use std::cell::Cell;
 use std::future::pending;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +25,7 @@ use super::origin::{Carries, OriginConnection, Route, head_limits};
 use super::party::Party;
 use super::relay::{ClientSide, Outcome, Plan, RelayError, Relayed, persistence, relay};
 use super::reply::Answer;
-use super::stream::{ClientStream, send_all};
+use super::stream::{ClientStream, send_all, write_now};
 use super::timer::Timer;
 use super::tunnel;
 use crate::drain::{DrainWatch, Phase};
@@ -34,6 +36,11 @@ pub(super) const ACME_ANSWER_OCTETS_MAX: u64 = 16 << 10;
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// How much of it.
 pub(super) const LINGER_OCTETS_MAX: usize = 1 << 20;
+
+thread_local! {
+    /// Where a page stands while it is sent.
+    static DESK: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Serves the requests that come over a connection, plain or out of TLS, until it ends.
 pub(super) async fn serve<S: ClientStream>(gate: &Arc<Gate>, arrival: Arrival<S>) {
@@ -251,9 +258,11 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         let keeps = self.skip_request() && keeps;
         let Some(host) = self.host.last() else { return After::Close };
         let request = PageRequest { host, shown: &shown, client, language, format };
-        self.out.clear();
-        self.gate.block_answer(blocked, &request).write(persistence(keeps, version), head_only, &mut self.out);
-        self.send(keeps).await
+        let answer = self.gate.block_answer(blocked, &request);
+        match self.write_at_once(|out| answer.write(persistence(keeps, version), head_only, out)).await {
+            Ok(()) => self.send(keeps).await,
+            Err(_) => After::Close,
+        }
     }
 
     async fn not_ready(&mut self) -> After {
@@ -281,6 +290,22 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         let persistence = persistence(keeps, self.parser.head().version);
         Answer::short(status, self.gate.now(), why).write(persistence, head_only, &mut self.out);
         self.send(keeps).await
+    }
+
+    /// Gives the client what `write` writes, as far as it is taken at once; the rest stands in `out` then.
+    ///
+    /// A page has some kilobytes. In one place a thread they are near the processor when the system copies them; in the
+    /// buffers of many connections in turn they would not be, and each would keep its memory.
+    async fn write_at_once(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        // Nothing waits until it is put back, so it is the same thread's.
+        let mut desk = DESK.take();
+        desk.clear();
+        write(&mut desk);
+        let taken = write_now(&mut self.stream, &desk).await;
+        self.out.clear();
+        self.out.extend_from_slice(desk.get(*taken.as_ref().unwrap_or(&0)..).unwrap_or_default());
+        DESK.set(desk);
+        taken.map(drop)
     }
 
     /// Sends what stands in `out`.

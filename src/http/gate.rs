@@ -17,11 +17,12 @@ use quick_cache::sync::Cache;
 use super::Counters;
 use super::certificates::Certificates;
 use super::changes::Changes;
+use super::dates::registry_time;
 use super::host::HostName;
 use super::http2::StreamPlaces;
 use super::negotiate::{Format, Language};
 use super::origin::{Outgoing, Resolver, ResolverError};
-use super::page::{Fill, Notice, OpenName, Pages, Rendered, Slot, is_web_url, redirect, time_text};
+use super::page::{Fill, Notice, OpenName, Pages, Rendered, Slot, is_web_url, redirect};
 use super::reply::{Answer, AnswerField, Body};
 use super::settings::{Origin, Settings};
 use super::tls::Pipes;
@@ -382,12 +383,12 @@ impl Gate {
 
 /// What is put into a page for one request.
 fn fill(blocked: &Blocked, request: &PageRequest<'_>) -> Fill {
-    let (time, client) = (time_text(blocked.now), request.client.to_canonical());
+    let (time, client) = (registry_time(blocked.now), request.client.to_canonical());
     match request.host.name().map(|name| name.as_ref()) {
         None => Fill::new([&time, &client, &"", &"", &""]),
         Some(name) => {
             let domain = blocked.verdict.registrable(name).unwrap_or(name);
-            Fill::new([&time, &client, &name, &domain, &blocked.verdict.id(name)])
+            Fill::of_name(&time, &client, name, domain, &blocked.verdict.id(name))
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod certificates;
 pub mod changes;
 pub mod connection;
 pub mod counters;
+pub mod dates;
 pub mod demo;
 pub mod draining;
 mod entry;

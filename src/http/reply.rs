@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use time::OffsetDateTime;
 
 use super::body::push_decimal;
+use super::dates::imf_fixdate;
 use super::head::request::write_line;
 use super::head::response::{Persistence, decimal3};
 use super::page::{Fill, Rendered};
@@ -63,7 +63,7 @@ impl ReplyHead<'_> {
         out.push(b' ');
         out.extend_from_slice(phrase(self.status).as_bytes());
         out.extend_from_slice(b"\r\nDate: ");
-        push_date(self.now, out);
+        out.extend_from_slice(&imf_fixdate(self.now));
         out.extend_from_slice(b"\r\nContent-Type: ");
         out.extend_from_slice(self.content_type.as_bytes());
         out.extend_from_slice(b"\r\nContent-Length: ");
@@ -78,27 +78,6 @@ impl ReplyHead<'_> {
             Persistence::KeepHttp11 => b"\r\n",
         });
     }
-}
-
-/// Writes an IMF-fixdate (RFC 9110 section 5.6.7).
-fn push_date(now: SystemTime, out: &mut Vec<u8>) {
-    const DAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
-    const MONTHS: [&[u8]; 12] =
-        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
-    let now = OffsetDateTime::from(now);
-    let two = |n: u8| [b'0' + n / 10 % 10, b'0' + n % 10];
-    out.extend_from_slice(DAYS[usize::from(now.weekday().number_days_from_monday())]);
-    out.extend_from_slice(b", ");
-    out.extend(two(now.day()));
-    out.push(b' ');
-    out.extend_from_slice(MONTHS[usize::from(u8::from(now.month())) - 1]);
-    out.push(b' ');
-    push_decimal(u64::try_from(now.year()).unwrap_or_default(), out);
-    for (before, n) in [(b' ', now.hour()), (b':', now.minute()), (b':', now.second())] {
-        out.push(before);
-        out.extend(two(n));
-    }
-    out.extend_from_slice(b" GMT");
 }
 
 //--- Answer ----------------------------------------------------------------------------------------------------------
@@ -211,9 +190,7 @@ impl Answer {
         let mut res = Response::new(());
         *res.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = res.headers_mut();
-        let mut date = Vec::with_capacity(32);
-        push_date(self.now, &mut date);
-        if let Ok(date) = HeaderValue::from_bytes(&date) {
+        if let Ok(date) = HeaderValue::from_bytes(&imf_fixdate(self.now)) {
             headers.insert(header::DATE, date);
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -224,19 +201,5 @@ impl Answer {
             }
         }
         res
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn dates_have_the_fixed_form() {
-        let mut out = Vec::new();
-        push_date(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777), &mut out);
-        assert_eq!(out, b"Sun, 06 Nov 1994 08:49:37 GMT");
     }
 }

@@ -1,5 +1,6 @@
 //! The client's end of a connection: plain TCP, or TLS that ends here. One kind a connection, told at compile time.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -46,6 +47,15 @@ impl ClientStream for TlsStream {
 pub async fn send_all(stream: &mut (impl AsyncWrite + Unpin), octets: &[u8]) -> io::Result<()> {
     stream.write_all(octets).await?;
     stream.flush().await
+}
+
+/// Writes what is taken without a wait; how many octets that was.
+pub async fn write_now(stream: &mut (impl AsyncWrite + Unpin), octets: &[u8]) -> io::Result<usize> {
+    poll_fn(|context| match Pin::new(&mut *stream).poll_write(context, octets) {
+        Poll::Ready(taken) => Poll::Ready(taken),
+        Poll::Pending => Poll::Ready(Ok(0)),
+    })
+    .await
 }
 
 //--- Ahead -----------------------------------------------------------------------------------------------------------

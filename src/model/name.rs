@@ -117,6 +117,25 @@ impl<'a> NameRef<'a> {
         let (text, result) = idna::domain_to_unicode(&ascii);
         if result.is_ok() { text } else { ascii }
     }
+
+    /// The presentation form in `buffer`, where no octet must be escaped: the name with dots for its lengths.
+    fn plain_text(self, buffer: &mut [u8; NAME_OCTETS_MAX]) -> Option<&str> {
+        // Between the length of the first label and the root.
+        let inner = self.wire.get(1..self.wire.len().checked_sub(1)?)?;
+        let text = buffer.get_mut(..inner.len())?;
+        text.copy_from_slice(inner);
+        let mut at = 0;
+        for label in self.labels() {
+            if !label.iter().all(|octet| is_plain(*octet)) {
+                return None;
+            }
+            if at > 0 {
+                text[at - 1] = b'.';
+            }
+            at += label.len() + 1;
+        }
+        std::str::from_utf8(text).ok()
+    }
 }
 
 /// True for octets that stand in the presentation form as they are.
@@ -130,11 +149,14 @@ impl fmt::Display for NameRef<'_> {
         if self.is_root() {
             return f.write_str(".");
         }
+        let mut buffer = [0; NAME_OCTETS_MAX];
+        if let Some(text) = self.plain_text(&mut buffer) {
+            return f.write_str(text);
+        }
         for (i, label) in self.labels().enumerate() {
             if i > 0 {
                 f.write_str(".")?;
             }
-            // Nearly every label is one run of plain octets.
             for run in label.chunk_by(|a, b| is_plain(*a) && is_plain(*b)) {
                 match (run, std::str::from_utf8(run)) {
                     ([octet], Ok(text)) if octet.is_ascii_graphic() && !is_plain(*octet) => write!(f, "\\{text}")?,

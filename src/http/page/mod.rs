@@ -12,15 +12,12 @@ pub mod redirect;
 mod rendered;
 
 use std::path::Path;
-use std::time::SystemTime;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde_json::json;
 use thiserror::Error;
-use time::OffsetDateTime;
-use time::macros::{format_description, offset};
 
 use self::catalogue::{Catalogue, fill};
 pub use self::notice::{Cause, Notice, OpenName};
@@ -69,13 +66,6 @@ pub enum PageError {
         /// What is wrong, with the line.
         what: String,
     },
-}
-
-/// The time as pages show it: RFC 3339 to the second, in the zone of the registry (UTC+8).
-pub fn time_text(now: SystemTime) -> String {
-    let now = OffsetDateTime::from(now).to_offset(offset!(+8));
-    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]+08:00");
-    now.format(form).unwrap_or_default()
 }
 
 //--- Pages -----------------------------------------------------------------------------------------------------------

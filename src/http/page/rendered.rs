@@ -6,11 +6,15 @@ use serde_json::json;
 
 use super::Notice;
 use crate::http::negotiate::{Format, Language};
+use crate::model::NameRef;
+
+/// Octets of what fills a page with a name of usual length.
+const FILL_OCTETS: usize = 160;
 
 /// A part of a page that is left open while it is rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
-    /// The time, see [`super::time_text`].
+    /// The time, see [`registry_time`](crate::http::dates::registry_time).
     Time,
     /// The client's address.
     Client,
@@ -35,29 +39,57 @@ impl Slot {
 /// What fills the slots of a page.
 #[derive(Clone, Debug, Default)]
 pub struct Fill {
-    /// One after the other.
     text: String,
-    ends: [usize; Slot::ALL.len()],
+    /// From where to where in it each is.
+    spans: [(usize, usize); Slot::ALL.len()],
 }
 
 impl Fill {
     /// Texts for all slots, in their order.
     pub fn new(parts: [&dyn fmt::Display; Slot::ALL.len()]) -> Self {
-        let mut res = Self { text: String::with_capacity(128), ends: [0; Slot::ALL.len()] };
-        for (part, end) in parts.into_iter().zip(&mut res.ends) {
-            // Writing to a text does not fail.
-            let _ = write!(res.text, "{part}");
-            *end = res.text.len();
+        let mut res = Self { text: String::with_capacity(FILL_OCTETS), ..Self::default() };
+        for (slot, part) in Slot::ALL.into_iter().zip(parts) {
+            res.put(slot, part);
         }
         res
     }
 
+    /// Texts for all slots, of a name and its `domain`, a part of it that is written only once where it can be.
+    pub fn of_name(
+        time: &dyn fmt::Display,
+        client: &dyn fmt::Display,
+        name: NameRef<'_>,
+        domain: NameRef<'_>,
+        id: &dyn fmt::Display,
+    ) -> Self {
+        let mut res = Self::new([time, client, &name, &"", id]);
+        let (from, end) = res.spans[Slot::Name as usize];
+        // Without escapes a name is as long as its octets but for the first length and the root.
+        let is_plain = end - from == octets_between(name);
+        match end.checked_sub(octets_between(domain)).filter(|at| is_plain && *at >= from) {
+            Some(at) => res.spans[Slot::Domain as usize] = (at, end),
+            None => res.put(Slot::Domain, &domain),
+        }
+        res
+    }
+
+    fn put(&mut self, slot: Slot, part: &dyn fmt::Display) {
+        let from = self.text.len();
+        // Writing to a text does not fail.
+        let _ = write!(self.text, "{part}");
+        self.spans[slot as usize] = (from, self.text.len());
+    }
+
     /// What fills a slot.
     pub fn of(&self, slot: Slot) -> &str {
-        let at = slot as usize;
-        let from = if at == 0 { 0 } else { self.ends[at - 1] };
-        &self.text[from..self.ends[at]]
+        let (from, end) = self.spans[slot as usize];
+        &self.text[from..end]
     }
+}
+
+/// Octets of a name without its first length and its last, the root's.
+fn octets_between(name: NameRef<'_>) -> usize {
+    name.wire().len().saturating_sub(2)
 }
 
 /// A rendered page with its slots still open.
