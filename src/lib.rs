@@ -24,6 +24,7 @@
 //! | [`policy`] | [`policy::judge()`]: the one pure decision; rules, reasons, the view of one moment, the verdict sink. |
 //! | [`dns`] | questions, EDNS, answer cache, zones, upstreams, rewriting, listeners. |
 //! | [`http`] | request heads, HTTP/2, the block page, the relay, TLS that ends here, listeners; TLS and QUIC in the open. |
+//! | [`audit`] | where many names lead, held against the registry: targets, asking, observations, findings, report. |
 //! | [`ops`] | metrics exposition, journal, admin listener, health, logging. |
 //! | [`config`] | text → `Spec` → `Config`, which is the `Settings` of every layer. |
 //! | [`app`] | wiring, in one readable function, with the reason for the order. |
@@ -36,6 +37,7 @@
 //! or a loop bound without a named limit; observe mode takes the same path and differs in the last step only.
 
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod clients;
 pub mod config;

@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ops::LogFormat;
 
+mod audit;
 mod check;
 mod client;
 mod config;
@@ -124,6 +125,9 @@ enum Command {
     /// Say what the gate would decide, step by step, with rule ids and sources
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::Arguments),
+    /// Ask where many names lead, and tell what does not fit the registry
+    #[command(after_help = audit::EXAMPLES)]
+    Audit(audit::Arguments),
     /// Look into the registry
     #[command(subcommand)]
     Registry(registry::Command),
@@ -149,6 +153,7 @@ impl Arguments {
         let common = self.common;
         match self.command.unwrap_or(Command::Serve) {
             Command::Serve => serve::run(&common),
+            Command::Audit(arguments) => audit::run(&common, &arguments),
             Command::Check(arguments) => check::run(&common, &arguments),
             Command::Explain(arguments) => explain::run(&common, &arguments),
             Command::Registry(command) => registry::run(&common, &command),

@@ -1,6 +1,6 @@
 //! Local zones, served by hickory's `Catalog` in process: no socket of its, only its answers.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hickory_net::NetError;
 use hickory_net::runtime::TokioTime;
 use hickory_net::xfer::Protocol;
-use hickory_server::proto::rr::{LowerName, Name, Record};
+use hickory_server::proto::rr::{LowerName, Name, Record, RecordSet, RecordType, RrKey};
 use hickory_server::proto::serialize::binary::BinEncoder;
 use hickory_server::proto::serialize::txt::Parser;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
@@ -79,6 +79,19 @@ pub fn files_in(path: &Path) -> Result<Vec<ZoneFile>, ZoneError> {
 fn origin_text(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).filter(|origin| !origin.is_empty()).map(str::to_owned)
+}
+
+/// The hosts in a zone: owners of addresses, aliases and services, each once.
+pub fn hosts_in(zone: &ZoneFile) -> Result<Vec<DomainName>, ZoneError> {
+    let (_, records) = parse_zone(&zone.origin, &zone.file)?;
+    let is_host = |kind: RecordType| {
+        matches!(kind, RecordType::A | RecordType::AAAA | RecordType::CNAME | RecordType::HTTPS | RecordType::SVCB)
+    };
+    let keys = records.keys().filter(|key| is_host(key.record_type)).map(|key| key.name());
+    let mut res: Vec<_> = keys.filter_map(|name| DomainName::from_labels(name.iter()).ok()).collect();
+    res.sort_unstable();
+    res.dedup();
+    Ok(res)
 }
 
 /// All local zones of one load.
@@ -168,6 +181,13 @@ fn limit_negative_ttl(message: &mut [u8]) -> Option<()> {
 }
 
 fn read_zone(origin: &DomainName, file: &Path) -> Result<InMemoryZoneHandler, ZoneError> {
+    let (name, records) = parse_zone(origin, file)?;
+    InMemoryZoneHandler::new(name, records, ZoneType::Primary, AxfrPolicy::Deny)
+        .map_err(|message| ZoneError::new(file, message))
+}
+
+/// The records of a master file.
+fn parse_zone(origin: &DomainName, file: &Path) -> Result<(Name, BTreeMap<RrKey, RecordSet>), ZoneError> {
     let bad = |message: String| ZoneError::new(file, message);
     let size = std::fs::metadata(file).map_err(|error| bad(error.to_string()))?.len();
     if size > ZONE_OCTETS_MAX {
@@ -180,8 +200,7 @@ fn read_zone(origin: &DomainName, file: &Path) -> Result<InMemoryZoneHandler, Zo
     }
     let name = hickory_name(origin.as_ref()).map_err(bad)?;
     let bad = |message: String| ZoneError::new(file, message);
-    let (name, records) = Parser::new(text, None, Some(name)).parse().map_err(|error| bad(error.to_string()))?;
-    InMemoryZoneHandler::new(name, records, ZoneType::Primary, AxfrPolicy::Deny).map_err(bad)
+    Parser::new(text, None, Some(name)).parse().map_err(|error| bad(error.to_string()))
 }
 
 fn hickory_name(name: NameRef<'_>) -> Result<Name, String> {

@@ -144,7 +144,7 @@ impl ResolvesServerCert for Names {
 }
 
 /// The names a certificate is for, wildcards without their `*.` and marked so.
-fn names_of(certificate: &CertificateDer<'_>) -> Result<Vec<(DomainName, bool)>, String> {
+pub fn names_of(certificate: &CertificateDer<'_>) -> Result<Vec<(DomainName, bool)>, String> {
     let certificate = webpki::EndEntityCert::try_from(certificate).map_err(|error| error.to_string())?;
     let names = certificate.valid_dns_names().filter_map(|text| {
         let (text, is_wildcard) = text.strip_prefix("*.").map_or((text, false), |rest| (rest, true));

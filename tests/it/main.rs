@@ -3,6 +3,7 @@
 mod allocations;
 mod bind_check;
 mod cli;
+mod cli_audit;
 mod cli_gate;
 mod cli_registry;
 mod config;

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 /// The layers, ground first: a layer uses those before it (table in the crate's documentation). Those on one line do not
 /// know each other.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["model"],
     &["clients", "count", "drain", "priority", "sockets", "watch"],
     &["registry"],
     &["ranges"],
     &["policy"],
     &["dns", "http"],
+    &["audit"],
     &["ops"],
     &["config"],
     &["app"],

@@ -150,7 +150,7 @@ pub fn export(loaded: &Loaded, arguments: &ExportArguments, now: SystemTime) -> 
 }
 
 /// Writes a file beside and renames it, so that whoever reads it sees all of it or what was there before.
-fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+pub(in crate::cli) fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
     let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
     let written = File::create(&beside).and_then(|file| {

@@ -19,7 +19,7 @@ use super::super::transparency::{differences, transparent_gate, ways};
 const FIRST_ANSWER_MAX: Duration = Duration::from_millis(200);
 
 /// A server of somebody else's, ended with the value.
-struct Peer {
+pub(super) struct Peer {
     child: Child,
     addr: SocketAddr,
 }
@@ -33,7 +33,7 @@ impl Drop for Peer {
 
 impl Peer {
     /// Starts a server and waits for its first answer.
-    async fn start(addr: SocketAddr, program: &str, arguments: &[&str]) -> Self {
+    pub(super) async fn start(addr: SocketAddr, program: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(program);
         let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
         command.args(arguments).env("PATH", path).stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,0 +1,169 @@
+//! Asking where hosts lead: at a bounded rate, a bounded number at a time, each until it is answered or was asked often
+//! enough.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use thiserror::Error;
+use tokio::task::JoinSet;
+
+use super::state::{Observation, Outcome, seconds_of};
+use crate::dns::Settings;
+use crate::dns::answer::Answer;
+use crate::dns::question::Question;
+use crate::dns::settings::{UpstreamGroup, UpstreamPolicy, UpstreamServer};
+use crate::dns::upstream::{UpstreamError, Upstreams};
+use crate::dns::wire::{rcode, rtype};
+use crate::model::DomainName;
+
+/// How often a host is asked for that nobody can answer for; with a pause, for servers that limit rates.
+const TRIES: u32 = 3;
+/// Before a host is asked for again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Longest wait for an answer to one question.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// How fast may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Hosts a second, two questions each.
+    pub hosts_a_second: u32,
+    /// Hosts at a time.
+    pub in_flight: usize,
+}
+
+/// Why nothing can be asked.
+#[derive(Debug, Error)]
+pub enum AskError {
+    /// The resolvers cannot be used.
+    #[error("resolvers: {0}")]
+    Resolvers(#[from] UpstreamError),
+}
+
+/// Asks resolvers.
+#[derive(Clone)]
+pub struct Asker {
+    upstreams: Arc<Upstreams>,
+}
+
+impl Asker {
+    /// Asks `servers`, the fastest first. Must run inside the runtime.
+    pub fn new(servers: Vec<UpstreamServer>, pace: Pace, ca: Option<std::path::PathBuf>) -> Result<Self, AskError> {
+        let group = UpstreamGroup { suffix: DomainName::root(), servers, policy: UpstreamPolicy::Fastest };
+        let mut settings = Settings::new();
+        settings.upstreams = vec![group];
+        settings.upstream_ca = ca;
+        settings.inflight_max = pace.in_flight.saturating_mul(2).max(settings.inflight_max);
+        Ok(Self { upstreams: Arc::new(Upstreams::new(&settings)?) })
+    }
+
+    /// Asks for a host's addresses.
+    pub async fn ask(&self, host: &DomainName) -> Observation {
+        for tried in 1.. {
+            let observation = self.ask_once(host).await;
+            if observation.outcome != Outcome::Failed || tried == TRIES {
+                return observation;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        unreachable!("the last try returns")
+    }
+
+    async fn ask_once(&self, host: &DomainName) -> Observation {
+        let (v4, v6) = tokio::join!(self.answer(host, rtype::A), self.answer(host, rtype::AAAA));
+        let mut res = Observation {
+            name: host.to_string(),
+            at: seconds_of(SystemTime::now()),
+            outcome: Outcome::Failed,
+            addresses: Vec::new(),
+            chain: Vec::new(),
+        };
+        let (Some(v4), Some(v6)) = (v4, v6) else { return res };
+        let is_missing = [&v4, &v6].iter().all(|answer| answer.rcode() == rcode::NXDOMAIN);
+        res.addresses = v4.addresses.into_iter().chain(v6.addresses).map(|addr: IpAddr| addr.to_canonical()).collect();
+        res.addresses.sort_unstable();
+        res.addresses.dedup();
+        // Both answers go the same way, but for aliases that have one family only.
+        let mut chain: Vec<String> = v4.chain.iter().chain(&v6.chain).map(ToString::to_string).collect();
+        let mut seen = std::collections::HashSet::new();
+        chain.retain(|target| seen.insert(target.clone()));
+        res.chain = chain;
+        res.outcome = match (res.addresses.is_empty(), is_missing) {
+            (false, _) => Outcome::Found,
+            (true, true) => Outcome::NoName,
+            (true, false) => Outcome::NoAddress,
+        };
+        res
+    }
+
+    /// An answer that tells something: data, or that there are none.
+    async fn answer(&self, host: &DomainName, qtype: u16) -> Option<Answer> {
+        let question = Question {
+            name: host.clone(),
+            qtype,
+            qclass: 1,
+            recursion_desired: true,
+            authentic_data: false,
+            checking_disabled: false,
+            dnssec_ok: false,
+        };
+        let message = self.upstreams.ask(&question, Instant::now() + ANSWER_MAX).await.ok()?;
+        let answer = Answer::read(message).ok()?;
+        matches!(answer.rcode(), rcode::NOERROR | rcode::NXDOMAIN).then_some(answer)
+    }
+}
+
+/// Asks for every host and gives `each` what was observed, as it comes; ends early when `each` fails.
+pub async fn ask_all<E>(
+    asker: &Asker,
+    pace: Pace,
+    hosts: impl IntoIterator<Item = DomainName>,
+    mut each: impl FnMut(Observation) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut asking = JoinSet::new();
+    let mut turn = Turn::new(pace.hosts_a_second);
+    for host in hosts {
+        while asking.len() >= pace.in_flight.max(1) {
+            if let Some(Ok(observation)) = asking.join_next().await {
+                each(observation)?;
+            }
+        }
+        turn.wait().await;
+        let asker = asker.clone();
+        asking.spawn(async move { asker.ask(&host).await });
+        while let Some(Ok(observation)) = asking.try_join_next() {
+            each(observation)?;
+        }
+    }
+    while let Some(joined) = asking.join_next().await {
+        if let Ok(observation) = joined {
+            each(observation)?;
+        }
+    }
+    Ok(())
+}
+
+/// Evenly spaced turns.
+struct Turn {
+    between: Duration,
+    next: Instant,
+}
+
+impl Turn {
+    fn new(a_second: u32) -> Self {
+        Self { between: Duration::from_secs(1) / a_second.max(1), next: Instant::now() }
+    }
+
+    /// Waits for the next turn; one that is closer than the timer is fine is taken at once.
+    async fn wait(&mut self) {
+        /// What the runtime's timer can tell apart.
+        const FINE: Duration = Duration::from_millis(1);
+        let now = Instant::now();
+        if self.next > now + FINE {
+            tokio::time::sleep_until(self.next.into()).await;
+        }
+        // Who was held up does not catch up with a burst.
+        self.next = self.next.max(now.checked_sub(FINE).unwrap_or(now)) + self.between;
+    }
+}
