@@ -23,7 +23,7 @@ use self::planes::{Parts, Planes, cannot_listen};
 use crate::config::Config;
 use crate::count::Observe;
 use crate::drain::{DrainSignal, DrainWatch, Phase};
-use crate::ops::admin::{self, Desk, Listener, READERS_MAX};
+use crate::ops::admin::{self, Attempts, Desk, Listener, READERS_MAX};
 use crate::ops::faults::Faults;
 use crate::ops::handover::{self, Giver, HandoverError, Taken};
 use crate::ops::health::{Health, SinkLosses};
@@ -180,6 +180,9 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
         end: end.clone(),
         readers: Arc::new(Semaphore::new(READERS_MAX)),
         token: config.admin.token.clone(),
+        attempts: Attempts::default(),
+        names: config.admin.names.clone(),
+        provider: config.provider.clone(),
         counters: admin_counters,
     };
 

@@ -323,8 +323,17 @@ impl Checker<'_> {
             let expected = format!("expected a path of at most {SOCKET_PATH_OCTETS_MAX} octets, as Unix sockets have");
             self.refuse("admin.handover", &text.handover, expected);
         }
+        let mut names = Vec::new();
+        for name in &text.names {
+            match DomainName::from_host(name) {
+                Ok(host) => names.push(host.to_string()),
+                Err(error) => {
+                    self.refuse("admin.names", name, format!("{error}; expected a host name, without a port"))
+                }
+            }
+        }
         if text.listen.is_empty() {
-            return AdminSettings { listen: None, token, handover };
+            return AdminSettings { listen: None, token, names, handover };
         }
         let listen = self.socket("admin.listen", &text.listen);
         if listen.is_some_and(|addr| !addr.ip().is_loopback()) && text.token_file.is_empty() {
@@ -334,7 +343,7 @@ impl Checker<'_> {
                 "is no loopback address: anybody could reload; expected admin.token-file as well",
             );
         }
-        AdminSettings { listen, token, handover }
+        AdminSettings { listen, token, names, handover }
     }
 
     fn token(&mut self, file: &str) -> Option<String> {

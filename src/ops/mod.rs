@@ -11,6 +11,7 @@ pub mod log;
 pub mod metrics;
 pub mod parts;
 pub mod process;
+pub mod rates;
 pub mod recent;
 pub mod reloader;
 pub mod settings;

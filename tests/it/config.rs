@@ -211,7 +211,10 @@ const BAD: &[(&str, &[&str])] = &[
     ("version = 2\n", &["t.toml:1:11: version = 2: this program reads version 1 of the format; expected version = 1"]),
     ("version = 1\n[dns]\nlisen = []\n", &["t.toml:3:1: dns.lisen: unknown key; did you mean listen?"]),
     ("version = 1\n[dsn]\n", &["t.toml:2:2: dsn: unknown key; did you mean dns?"]),
-    ("version = 1\n[admin]\nq = 1\n", &["t.toml:3:1: admin.q: unknown key; available: handover, listen, token-file"]),
+    (
+        "version = 1\n[admin]\nq = 1\n",
+        &["t.toml:3:1: admin.q: unknown key; available: handover, listen, names, token-file"],
+    ),
     (
         "version = 1\n[registry]\nfile = \"x\"\n",
         &["t.toml:3:1: registry.file: unknown key; it is a list called registry.paths"],

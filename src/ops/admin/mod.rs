@@ -1,18 +1,21 @@
 //! The admin listener: metrics, health, verdicts, data, reload, drain, and a page for people.
 //!
 //! HTTP/1.1 on an own socket with own limits. An error of `accept` never ends it. Without a token it stands on a loopback
-//! address only, and turns away what a browser could be made to send there: changes asked for by another site, and hosts
-//! that are no address.
+//! address only. What a browser could be made to send there is turned away (`access`), and nobody guesses a token for long
+//! (`attempts`). Every answer forbids to be kept, framed, sniffed, or read by another site (`answer`).
 
 mod access;
 mod answer;
+mod attempts;
+mod console;
 mod data;
-mod page;
+mod plain;
 mod routes;
 mod seats;
 mod stream;
 mod verdict;
 
+pub use attempts::Attempts;
 pub use stream::READERS_MAX;
 
 use std::convert::Infallible;
@@ -30,6 +33,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use self::access::Client;
 use self::seats::{Seat, Seats, Watched, Work};
 use super::recent::Recent;
 use super::reloader::Reloader;
@@ -37,6 +41,7 @@ use super::settings::AdminSettings;
 use super::status::StatusSource;
 use crate::count::{Counter, Labels, Observe, Sample};
 use crate::drain::{DrainSignal, DrainWatch, Phase};
+use crate::http::settings::ProviderText;
 use crate::policy::Sink;
 use crate::sockets::{SocketId, Sockets};
 
@@ -115,6 +120,12 @@ pub struct Desk {
     pub readers: Arc<Semaphore>,
     /// The bearer token.
     pub token: Option<String>,
+    /// Wrong tokens of late.
+    pub attempts: Attempts,
+    /// Host names by which browsers may come, beside addresses and `localhost`.
+    pub names: Vec<String>,
+    /// Us, as the page names us.
+    pub provider: ProviderText,
     /// The listener's counters.
     pub counters: Arc<Counters>,
 }
@@ -163,7 +174,7 @@ impl Listener {
                 () = drain.handed_over() => break,
             };
             while connections.try_join_next().is_some() {}
-            let Ok((stream, _)) = accepted else {
+            let Ok((stream, peer)) = accepted else {
                 // ECONNABORTED, EMFILE: the listener stays.
                 counters.socket_errors.increment();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -176,7 +187,7 @@ impl Listener {
             let (routes, counters, end) = (routes.clone(), counters.clone(), end.clone());
             connections.spawn(async move {
                 let _open = counters.connections.enter();
-                serve(stream, Arc::new(seat), routes, end).await;
+                serve(stream, Client(peer.ip()), Arc::new(seat), routes, end).await;
             });
         }
         tokio::select! {
@@ -186,14 +197,15 @@ impl Listener {
     }
 }
 
-async fn serve(stream: TcpStream, seat: Arc<Seat>, routes: axum::Router, mut end: DrainWatch) {
+async fn serve(stream: TcpStream, client: Client, seat: Arc<Seat>, routes: axum::Router, mut end: DrainWatch) {
     // Small answers leave at once.
     let _ = stream.set_nodelay(true);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_OCTETS_MAX);
     let routes = TowerToHyperService::new(routes);
     let (answerer, watched) = (seat.clone(), Watched { stream, seat: seat.clone() });
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(client);
         let (seat, answering) = (answerer.clone(), routes.call(request));
         async move {
             seat.set(Work::Answering);

@@ -4,6 +4,7 @@
 mod backends;
 mod browser;
 mod clients;
+mod console;
 mod h2;
 mod profiles;
 mod quic;
