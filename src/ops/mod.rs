@@ -15,6 +15,7 @@ pub mod rates;
 pub mod recent;
 pub mod reloader;
 pub mod settings;
+pub mod socket_path;
 pub mod status;
 
 pub use settings::{AdminSettings, FaultSettings, JournalSettings, JournalWhat, LogFormat, Missing};

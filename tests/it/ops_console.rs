@@ -1,11 +1,16 @@
 //! What the console rests on: rates, the whole explain, the last reload, and who may ask the admin listener.
 
+use std::os::unix::fs::PermissionsExt;
+
+use icpgate::app::start_at;
+use icpgate::drain::Phase;
+use icpgate::policy::Clock;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::harness::app::{App, FILINGS};
+use super::harness::app::{App, FILINGS, config};
 use super::harness::dns::PATIENCE;
 
 const UNFILED: &str = "www.unfiled.example";
@@ -274,4 +279,93 @@ async fn pages_of_other_sites_reach_nothing_with_or_without_a_token() {
         assert_eq!(app.post(path).await.status, 401, "{path}");
     }
     assert_eq!(app.admin_request("POST", "/v1/reload", &bearer).await.status, 200);
+}
+
+/// Asks by the Unix socket, as `curl --unix-socket` does.
+async fn ask_local(path: &std::path::Path, method: &str, target: &str) -> String {
+    let mut stream = UnixStream::connect(path).await.expect("connects");
+    let head = format!("{method} {target} HTTP/1.1\r\nHost: icpgate\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("writes");
+    let mut text = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut text)).await.expect("in time").expect("reads");
+    text
+}
+
+#[tokio::test]
+async fn unix_socket_is_for_its_owner_who_needs_no_token() {
+    let app = App::with(|config, dir| {
+        config.admin.token = Some(TOKEN.to_owned());
+        config.admin.socket = Some(dir.path().join("admin.sock"));
+        config.admin.handover = Some(dir.path().join("handover.sock"));
+    })
+    .await;
+    let path = app.path("admin.sock");
+    app.until("the socket is in its place", async |_| path.exists().then_some(())).await;
+    let mode = std::fs::metadata(&path).expect("a socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let status = ask_local(&path, "GET", "/v1/status").await;
+    assert!(status.starts_with("HTTP/1.1 200") && status.contains("\"stance\":\"enforce\""), "{status}");
+    assert!(ask_local(&path, "POST", "/v1/reload").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(app.get("/v1/status").await.status, 401, "the address asks for the token");
+    let dir = app.drain().await;
+    let left = std::fs::read_dir(dir.path()).expect("a directory").flatten();
+    let left: Vec<_> = left.filter(|entry| entry.file_name().to_string_lossy().contains(".sock")).collect();
+    assert!(left.is_empty(), "the gate takes its sockets away: {left:?}");
+}
+
+#[tokio::test]
+async fn next_gate_has_the_unix_socket_after_a_handover() {
+    let change = |config: &mut icpgate::config::Config, dir: &tempfile::TempDir| {
+        config.admin.socket = Some(dir.path().join("admin.sock"));
+        config.admin.handover = Some(dir.path().join("handover.sock"));
+    };
+    let app = App::with(change).await;
+    let path = app.path("admin.sock");
+    let mut config = config(&app.dir, app.upstream.addr);
+    change(&mut config, &app.dir);
+    let next = start_at(config, Clock::Manual(app.clock.clone())).await.expect("the next gate starts");
+    timeout(3 * PATIENCE, app.running.wait()).await.expect("ends in time").expect("ends in good order");
+    let status = ask_local(&path, "GET", "/v1/status").await;
+    assert!(status.starts_with("HTTP/1.1 200"), "the socket is the next one's: {status}");
+    next.drain.advance(Phase::Draining);
+    timeout(2 * PATIENCE, next.wait()).await.expect("ends in time").expect("ends in good order");
+    assert!(!path.exists());
+}
+
+#[test]
+fn names_and_sockets_that_cannot_be_are_told() {
+    let text = "version = 1\n[admin]\nnames = [\"gate.example:9153\"]\nsocket = \"/run/x\"\nhandover = \"/run/x\"\n";
+    let error = icpgate::config::parse("t.toml", text, &[]).map(drop).expect_err("a refusal").to_string();
+    let mut lines: Vec<&str> = error.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines.len(), 2, "{error}");
+    assert!(lines[0].starts_with("t.toml:3:10: admin.names[0] = \"gate.example:9153\": "), "{error}");
+    assert!(lines[0].ends_with("; expected a host name, without a port"), "{error}");
+    assert_eq!(lines[1], "t.toml:4:10: admin.socket = \"/run/x\": is admin.handover as well; expected another path");
+}
+
+#[test]
+fn token_is_read_trimmed_and_never_shown() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("token");
+    let text =
+        format!("version = 1\n[admin]\nlisten = \"192.0.2.1:9153\"\ntoken-file = {:?}\n", file.display().to_string());
+    for (content, is_good) in
+        [("0123456789abcdef\n", true), ("short\n", false), ("0123456789 abcdef\n", false), ("", false)]
+    {
+        std::fs::write(&file, content).expect("writes");
+        match icpgate::config::parse("t.toml", &text, &[]) {
+            Ok(loaded) => {
+                assert!(is_good, "{content:?}");
+                assert_eq!(loaded.config.admin.token.as_deref(), Some("0123456789abcdef"));
+                let shown = serde_json::to_string(&icpgate::config::show::effective(&loaded)).expect("JSON");
+                assert!(!shown.contains("0123456789abcdef"));
+            }
+            Err(error) => {
+                assert!(!is_good, "{error}");
+                let secret = content.trim();
+                assert!(secret.is_empty() || !error.to_string().contains(secret), "{error}");
+            }
+        }
+    }
 }

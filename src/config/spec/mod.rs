@@ -262,6 +262,9 @@ pub struct AdminSpec {
     pub names: Vec<String>,
     /// File that holds the bearer token; required unless listen is a loopback address.
     pub token_file: String,
+    /// Unix socket of the admin listener, with or without `listen`: for the user of the gate and root, who need no token
+    /// there; "" for none.
+    pub socket: String,
     /// Unix socket by which a gate that is started later takes over all listening sockets from this one, which then
     /// drains: an upgrade without a refused connection. Both must be configured with it; "" for none.
     pub handover: String,

@@ -24,7 +24,12 @@ const CONSOLE_PATH: &str = "/";
 
 /// Where a connection comes from; a request carries it as an extension.
 #[derive(Clone, Copy, Debug)]
-pub struct Client(pub IpAddr);
+pub enum Client {
+    /// The Unix socket, which only our user and root may open: nothing more is asked.
+    Local,
+    /// This address.
+    Remote(IpAddr),
+}
 
 /// Lets a request through, or answers why not; counts the response.
 pub async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
@@ -38,7 +43,8 @@ pub async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) 
 
 fn check(desk: &Desk, request: &Request) -> Result<(), Problem> {
     let (path, headers) = (request.uri().path(), request.headers());
-    if OPEN_PATHS.contains(&path) {
+    let client = request.extensions().get::<Client>();
+    if OPEN_PATHS.contains(&path) || matches!(client, Some(Client::Local)) {
         return Ok(());
     }
     let is_console = path == CONSOLE_PATH;
@@ -64,7 +70,10 @@ fn check_token(desk: &Desk, token: &str, request: &Request) -> Result<(), Proble
     };
     let is_right = || same_secret(given.as_bytes(), token.as_bytes());
     // The listener tells where every connection comes from.
-    let client = request.extensions().get::<Client>().map_or(IpAddr::from([0, 0, 0, 0]), |client| client.0);
+    let client = match request.extensions().get::<Client>() {
+        Some(Client::Remote(addr)) => *addr,
+        Some(Client::Local) | None => IpAddr::from([0, 0, 0, 0]),
+    };
     match desk.attempts.attempt(client, Instant::now(), is_right) {
         Ok(true) => Ok(()),
         Ok(false) => refusal("not the token of admin.token-file"),

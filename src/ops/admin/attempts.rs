@@ -1,6 +1,6 @@
 //! Wrong tokens, counted by client: who guesses is made to wait, and a guess in that time is not even looked at.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -11,10 +11,13 @@ use crate::model::one_client;
 const BURST: u32 = 10;
 /// A wrong token more after this: ten a minute, which a scraper every fifteen seconds keeps below.
 const REFILL: Duration = Duration::from_secs(6);
-/// Clients that are remembered; all beyond share one account, so that many addresses guess no faster than one more.
+/// Clients that are remembered; all beyond share one account, so that many addresses guess no faster than one more. This
+/// host has its own always: nobody elsewhere can keep its operator out.
 const CLIENTS_MAX: usize = 4096;
-/// The account that they share.
-const ALL_OTHERS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+/// The account that they share, under an address that is nobody's (RFC 4291 section 2.7).
+const ALL_OTHERS: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0));
+/// This host, as far as it needs an account of its own.
+const THIS_HOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// What one client has left, as of a time.
 #[derive(Clone, Copy)]
@@ -44,8 +47,9 @@ pub struct Attempts {
 impl Attempts {
     /// Looks at a token by `is_right`, unless the client has to wait: the error is for how long.
     pub fn attempt(&self, client: IpAddr, now: Instant, is_right: impl FnOnce() -> bool) -> Result<bool, Duration> {
+        let is_here = THIS_HOST.contains(&client);
         let mut client = one_client(client);
-        if self.clients.len() >= CLIENTS_MAX && !self.clients.contains_key(&client) {
+        if !is_here && self.clients.len() >= CLIENTS_MAX && !self.clients.contains_key(&client) {
             self.clients.retain(|_, account| account.full_at > now);
             if self.clients.len() >= CLIENTS_MAX {
                 client = ALL_OTHERS;
@@ -104,6 +108,9 @@ mod tests {
         }
         assert!(attempts.clients.len() <= CLIENTS_MAX + 1);
         assert!(attempts.attempt(addr("198.51.100.1"), now, || true).is_err(), "the shared account is empty");
+        for here in ["127.0.0.1", "::1"] {
+            assert_eq!(attempts.attempt(addr(here), now, || true), Ok(true), "{here}");
+        }
         assert_eq!(attempts.attempt(addr("198.51.100.1"), now + REFILL * 20, || true), Ok(true));
     }
 }

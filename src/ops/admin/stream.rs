@@ -48,6 +48,7 @@ pub async fn top(
 }
 
 /// What a reader gets.
+#[allow(clippy::large_enum_variant, reason = "one a reader, of whom there are few")]
 enum Wanted {
     /// Verdicts from now on, one event each.
     Verdicts { events: broadcast::Receiver<recent::Event>, blocks_only: bool },

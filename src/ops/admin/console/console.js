@@ -99,7 +99,7 @@ function show(id, ...children) {
   // What is selected or focused is not torn away by the next second.
   const selection = document.getSelection();
   const busy = place.contains(document.activeElement) || (selection && !selection.isCollapsed && place.contains(selection.anchorNode));
-  if (!busy || place.dataset.force) place.replaceChildren(...children.flat().filter(Boolean));
+  if (!busy) place.replaceChildren(...children.flat().filter(Boolean));
 }
 function facts(pairs) {
   const list = h("dl.facts");
@@ -131,7 +131,7 @@ const read = async (path) => (await ask(path)).json();
 const POINTS = 120; // Seconds that a sparkline shows.
 const SILENCE_MS = 5000; // Rates come each second; this long without is a dead connection.
 const HIDDEN_MS = 60000; // A page nobody looks at gives its place to others after this.
-const state = { line: null, status: null, registry: null, ranges: null, top: null, verdict: null, series: new Map(), locked: false, hasToken: false, attempt: 0, stop: null };
+const state = { line: null, status: null, registry: null, ranges: null, top: null, verdict: null, series: new Map(), hasToken: false, attempt: 0, stop: null };
 
 function series(plane, action) {
   const key = `${plane} ${action}`;
@@ -196,6 +196,7 @@ async function follow() {
     watch();
     const response = await ask("/v1/events?what=rates", { signal: stop.signal });
     $("lock").hidden = true;
+    document.body.classList.remove("locked");
     $("desk").hidden = false;
     if ($("name").value && !state.verdict) judge();
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -239,7 +240,6 @@ function gone(error) {
   retrying = setInterval(() => { left -= 1; if (left <= 0) again(); else tell(); }, 1000);
 }
 function lock(message) {
-  state.locked = true;
   token = "";
   state.stop?.abort();
   state.stop = null;
@@ -247,6 +247,7 @@ function lock(message) {
   $("gone").hidden = true;
   $("desk").hidden = true;
   $("lock").hidden = false;
+  document.body.classList.add("locked");
   $("lock-error").textContent = message;
   $("token").value = "";
   $("token").setAttribute("aria-invalid", String(message !== ""));
@@ -462,6 +463,7 @@ function drawVerdict(found) {
   const would = found.what_would_change_it;
   if (would.length) left.append(h("h3", t("would")), h("ul.changes", would.map((one) => h("li", h("span", zh ? one.with_zh : one.with),
     h(`span.${one.verdict.action === "block" ? "bad" : "good"}`, `${t(one.verdict.action)} · ${named(REASONS, one.verdict.reason)}`)))));
+  $("said").textContent = `${shown}: ${t(`stamp${found.action}`)}, ${named(REASONS, found.reason)}`;
   $("verdict").replaceChildren(ruling, h("div.body", left, right));
   $("verdict").hidden = false;
 }
