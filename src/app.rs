@@ -23,7 +23,7 @@ use self::planes::{Parts, Planes, cannot_listen};
 use crate::config::Config;
 use crate::count::Observe;
 use crate::drain::{DrainSignal, DrainWatch, Phase};
-use crate::ops::admin::{self, Desk, Listener, READERS_MAX};
+use crate::ops::admin::{self, Attempts, Desk, Listener, READERS_MAX};
 use crate::ops::faults::Faults;
 use crate::ops::handover::{self, Giver, HandoverError, Taken};
 use crate::ops::health::{Health, SinkLosses};
@@ -137,11 +137,12 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
     let faults = Arc::new(Faults::new(config.faults.clone(), view.clone(), data.registry.counters()));
     faults.look();
 
-    let (sink, records) = sink_for(&config.journal, config.admin.listen.is_some());
+    let (sink, records) = sink_for(&config.journal, config.admin.listen.is_some() || config.admin.socket.is_some());
     let (sockets, taken) = take_over(config.admin.handover.as_deref()).await?;
     let listener = Listener::bind(&config.admin, &sockets).await.map_err(admin_error)?;
+    let local = Listener::bind_local(&config.admin).map_err(admin_error)?;
     let planes = Planes::bind(&config, &view, &sink, &sockets).await?;
-    let addrs = planes.addrs(listener.as_ref().map(Listener::addr));
+    let addrs = planes.addrs(listener.as_ref().and_then(Listener::addr));
     addrs.announce();
 
     let ((drain, drained), (late, end)) = (DrainSignal::new(), DrainSignal::new());
@@ -180,6 +181,9 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
         end: end.clone(),
         readers: Arc::new(Semaphore::new(READERS_MAX)),
         token: config.admin.token.clone(),
+        attempts: Attempts::default(),
+        names: config.admin.names.clone(),
+        provider: config.provider.clone(),
         counters: admin_counters,
     };
 
@@ -191,8 +195,9 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
     let giver = config.admin.handover.as_deref().map(Giver::bind).transpose()?;
     planes.serve(&mut serving, &mut behind, &drained);
     last.spawn(journal.run(records, end));
-    if let Some(listener) = listener {
-        last.spawn(listener.run(Arc::new(desk)));
+    let desk = Arc::new(desk);
+    for listener in [listener, local].into_iter().flatten() {
+        last.spawn(listener.run(desk.clone()));
     }
     let unused = sockets.forget_inherited();
     if unused > 0 {
@@ -288,6 +293,7 @@ fn admin_error(error: admin::BindError) -> StartError {
     let reason = error.to_string();
     match error {
         admin::BindError::Socket { addr, .. } => cannot_listen("admin", addr, reason),
+        admin::BindError::Local { .. } => StartError::Listen { plane: "admin", reason },
         admin::BindError::Unprotected(_) => StartError::Setup { plane: "admin", reason },
     }
 }

@@ -21,11 +21,11 @@
 //! | [`clients`], [`count`], [`drain`], [`priority`], [`sockets`], [`watch`] | shares; counters; stop; priority; sockets; files. |
 //! | [`registry`] | formats → filings and issues → index → snapshot → diff → admission → store, with reload. |
 //! | [`ranges`] | address ranges with tags, importers, the lookup table, the CNAME-suffix product table. |
-//! | [`policy`] | [`policy::judge()`]: the one pure decision; rules, reasons, the view of one moment, the verdict sink. |
+//! | [`policy`] | [`policy::judge()`]: the one pure decision; rules, reasons, its steps, the view of one moment, the sink. |
 //! | [`dns`] | questions, EDNS, answer cache, zones, upstreams, rewriting, listeners. |
 //! | [`http`] | request heads, HTTP/2, the block page, the relay, TLS that ends here, listeners; TLS and QUIC in the open. |
 //! | [`audit`] | where many names lead, held against the registry: targets, asking, observations, findings, report. |
-//! | [`ops`] | metrics exposition, journal, admin listener, health, logging. |
+//! | [`ops`] | metrics exposition, journal, admin listener with its console, health, logging. |
 //! | [`config`] | text → `Spec` → `Config`, which is the `Settings` of every layer. |
 //! | [`app`] | wiring, in one readable function, with the reason for the order. |
 //! | [`cli`] | the commands. |

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -24,22 +25,34 @@ pub struct Answer {
     pub body: serde_json::Value,
 }
 
-/// Asks the admin listener of a running gate.
+/// Asks the admin listener of a running gate: by its Unix socket where it has one, else at its address.
 pub fn ask(settings: &AdminSettings, method: &str, path: &str) -> anyhow::Result<Answer> {
-    let Some(listen) = settings.listen else { bail!("admin.listen is empty: a gate so configured cannot be asked") };
+    let (token, host) = (settings.token.as_ref(), settings.listen.map(reachable));
+    let token = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+    let host = host.map_or_else(|| "localhost".to_owned(), |addr| addr.to_string());
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n{token}Content-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    if let Some(socket) = &settings.socket {
+        let place = socket.display();
+        let stream = UnixStream::connect(socket)
+            .with_context(|| format!("no gate answers on {place} (admin.socket); is it running, as this user?"))?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_write_timeout(Some(CONNECT_TIMEOUT))?;
+        return exchange(stream, &request).with_context(|| format!("{method} {path} on {place}"));
+    }
+    let Some(listen) = settings.listen else {
+        bail!("admin.listen and admin.socket are empty: a gate so configured cannot be asked")
+    };
     let addr = reachable(listen);
     let stream = TcpStream::connect_timeout(&addr, CONNECT_TIMEOUT)
         .with_context(|| format!("no gate answers on {addr} (admin.listen); is it running?"))?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     stream.set_write_timeout(Some(CONNECT_TIMEOUT))?;
-    let token = settings.token.as_ref().map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nAccept: application/json\r\n{token}Content-Length: 0\r\nConnection: close\r\n\r\n"
-    );
     exchange(stream, &request).with_context(|| format!("{method} {path} on {addr}"))
 }
 
-fn exchange(mut stream: TcpStream, request: &str) -> anyhow::Result<Answer> {
+fn exchange(mut stream: impl Read + Write, request: &str) -> anyhow::Result<Answer> {
     stream.write_all(request.as_bytes())?;
     let mut octets = Vec::new();
     stream.take(ANSWER_OCTETS_MAX).read_to_end(&mut octets)?;

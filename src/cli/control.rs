@@ -57,7 +57,14 @@ pub struct ReloadArguments {
 
 fn settings(common: &Common, way: &Way) -> anyhow::Result<AdminSettings> {
     let settings = data::configuration(common)?.config.admin;
-    Ok(AdminSettings { listen: way.admin.or(settings.listen), ..settings })
+    // An address that was asked for is meant.
+    let socket = settings.socket.filter(|_| way.admin.is_none());
+    Ok(AdminSettings {
+        listen: way.admin.or(settings.listen),
+        socket,
+        token: settings.token,
+        ..AdminSettings::default()
+    })
 }
 
 /// Prints the state; exit status 1 when the gate is not ready.

@@ -210,7 +210,7 @@ fn lookup(ranges: &Ranges, addresses: &[IpAddr]) -> anyhow::Result<Status> {
             let Some(found) = ranges.lookup(form) else { continue };
             is_found = true;
             let shown = if form == addr { String::new() } else { format!(" (carries {form})") };
-            text.line(format_args!("{addr}{shown}  {}", describe(ranges, &found)));
+            text.line(format_args!("{addr}{shown}  {}", ranges.describe(&found)));
         }
         if !is_found {
             status = Status::Findings;
@@ -219,14 +219,4 @@ fn lookup(ranges: &Ranges, addresses: &[IpAddr]) -> anyhow::Result<Status> {
     }
     text.print()?;
     Ok(status)
-}
-
-/// A range in one line.
-pub fn describe(ranges: &Ranges, found: &crate::ranges::RangeMatch) -> String {
-    let provider = match (ranges.provider_name(found.tag), found.is_ours) {
-        (Some(id), true) => format!("{id} (ours)"),
-        (Some(id), false) => id.to_owned(),
-        (None, _) => "not known".to_owned(),
-    };
-    format!("{}, {}, provider {provider}, product {}", found.prefix, found.region, found.product)
 }

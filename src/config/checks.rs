@@ -318,13 +318,23 @@ impl Checker<'_> {
     fn admin(&mut self, spec: &Spec) -> AdminSettings {
         let text = &spec.admin;
         let token = if text.token_file.is_empty() { None } else { self.token(&text.token_file) };
-        let handover = (!text.handover.is_empty()).then(|| PathBuf::from(&text.handover));
-        if text.handover.len() > SOCKET_PATH_OCTETS_MAX {
-            let expected = format!("expected a path of at most {SOCKET_PATH_OCTETS_MAX} octets, as Unix sockets have");
-            self.refuse("admin.handover", &text.handover, expected);
+        let handover = self.socket_path("admin.handover", &text.handover);
+        let socket = self.socket_path("admin.socket", &text.socket);
+        if socket.is_some() && socket == handover {
+            self.refuse("admin.socket", &text.socket, "is admin.handover as well; expected another path");
+        }
+        let mut names = Vec::new();
+        for (i, name) in text.names.iter().enumerate() {
+            match DomainName::from_host(name) {
+                Ok(host) => names.push(host.to_string()),
+                Err(error) => {
+                    let expected = format!("{error}; expected a host name, without a port");
+                    self.refuse(&format!("admin.names[{i}]"), name, expected);
+                }
+            }
         }
         if text.listen.is_empty() {
-            return AdminSettings { listen: None, token, handover };
+            return AdminSettings { listen: None, token, socket, names, handover };
         }
         let listen = self.socket("admin.listen", &text.listen);
         if listen.is_some_and(|addr| !addr.ip().is_loopback()) && text.token_file.is_empty() {
@@ -334,7 +344,16 @@ impl Checker<'_> {
                 "is no loopback address: anybody could reload; expected admin.token-file as well",
             );
         }
-        AdminSettings { listen, token, handover }
+        AdminSettings { listen, token, socket, names, handover }
+    }
+
+    /// The path of a Unix socket; `None` for "".
+    fn socket_path(&mut self, key: &str, text: &str) -> Option<PathBuf> {
+        if text.len() > SOCKET_PATH_OCTETS_MAX {
+            let expected = format!("expected a path of at most {SOCKET_PATH_OCTETS_MAX} octets, as Unix sockets have");
+            self.refuse(key, text, expected);
+        }
+        (!text.is_empty()).then(|| PathBuf::from(text))
     }
 
     fn token(&mut self, file: &str) -> Option<String> {

@@ -17,7 +17,6 @@
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +30,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
+use super::socket_path::{SocketPath, stranger};
 use crate::drain::{DrainSignal, DrainWatch, Phase};
 use crate::sockets::Sockets;
 
@@ -87,8 +87,7 @@ pub async fn take(path: &Path) -> Result<(Vec<(String, OwnedFd)>, Option<Taken>)
         Err(error) => return Err(HandoverError::new(path, error)),
     };
     let taking = async {
-        let giver = stream.peer_cred()?.uid();
-        if !is_trusted(giver) {
+        if let Some(giver) = stranger(&stream)? {
             return Err(io::Error::other(format!("user {giver} serves there, which is neither ours nor root")));
         }
         stream.write_all(GREETING).await?;
@@ -145,47 +144,26 @@ async fn receive(stream: &UnixStream) -> io::Result<Option<(String, OwnedFd)>> {
     }
 }
 
-/// True for our own user and for root.
-fn is_trusted(user: u32) -> bool {
-    user == 0 || user == rustix::process::geteuid().as_raw()
-}
-
 //--- The old gate ----------------------------------------------------------------------------------------------------
 
 /// The path where the next gate asks.
 #[derive(Debug)]
 pub struct Giver {
     listener: UnixListener,
-    path: PathBuf,
-    /// Where the socket stands until this gate serves.
-    fresh: PathBuf,
-    /// Which file is ours once it stands at the path.
-    inode: Option<u64>,
+    place: SocketPath,
 }
 
 impl Giver {
     /// Binds beside the path, which stays that of the gate before until this one runs.
     pub fn bind(path: &Path) -> Result<Self, HandoverError> {
-        let failed = |error: io::Error| HandoverError::new(path, error);
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{}", std::process::id()));
-        let fresh = PathBuf::from(name);
-        // A leftover of a process with our number is nobody's.
-        let _ = std::fs::remove_file(&fresh);
-        let listener = UnixListener::bind(&fresh).map_err(failed)?;
-        let res = Self { listener, path: path.to_owned(), fresh, inode: None };
-        std::fs::set_permissions(&res.fresh, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(res)
+        let (listener, place) = SocketPath::bind(path).map_err(|error| HandoverError::new(path, error))?;
+        Ok(Self { listener, place })
     }
 
     /// Puts the socket in the place of the one before; this gate serves now.
     pub fn take_place(&mut self) {
-        let inode = std::fs::symlink_metadata(&self.fresh).map(|file| file.ino());
-        match inode.and_then(|inode| std::fs::rename(&self.fresh, &self.path).map(|()| inode)) {
-            Ok(inode) => self.inode = Some(inode),
-            Err(error) => {
-                tracing::error!(%error, path = %self.path.display(), "the next gate cannot ask for the sockets there");
-            }
+        if let Err(error) = self.place.take_place() {
+            tracing::error!(%error, path = %self.place.path().display(), "the next gate cannot ask for the sockets there");
         }
     }
 
@@ -208,7 +186,7 @@ impl Giver {
                 Ok(()) => {
                     tracing::info!("a new gate serves on these sockets, this one ends");
                     // The path is the new one's.
-                    self.inode = None;
+                    self.place.leave();
                     drain.hand_over();
                     break;
                 }
@@ -220,21 +198,9 @@ impl Giver {
     }
 }
 
-impl Drop for Giver {
-    fn drop(&mut self) {
-        // A failure leaves a path that refuses, which the next gate replaces.
-        let _ = std::fs::remove_file(&self.fresh);
-        let is_ours = |inode| std::fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == inode);
-        if self.inode.is_some_and(is_ours) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
 /// Gives the sockets away and waits until they are served.
 async fn give(mut stream: UnixStream, sockets: &Sockets) -> io::Result<()> {
-    let asker = stream.peer_cred()?.uid();
-    if !is_trusted(asker) {
+    if let Some(asker) = stranger(&stream)? {
         return Err(io::Error::other(format!("user {asker} may not have them")));
     }
     let mut said = [0; GREETING.len()];

@@ -192,6 +192,13 @@ impl Metrics {
         self.gather().strangers
     }
 
+    /// Calls `show` with every reading of now, as the sources show them: a series two sources share comes twice.
+    pub fn each(&self, show: &mut dyn FnMut(&'static str, Labels<'_>, Sample<'_>)) {
+        for source in &self.sources {
+            source.observe(show);
+        }
+    }
+
     /// The sum of a family's series, for people; histograms count their events.
     pub fn sum(&self, name: &str) -> f64 {
         let gathered = self.gather();
@@ -200,9 +207,7 @@ impl Metrics {
 
     fn gather(&self) -> Gathered {
         let mut res = Gathered::default();
-        for source in &self.sources {
-            source.observe(&mut |name, labels, sample| res.take(name, labels, sample));
-        }
+        self.each(&mut |name, labels, sample| res.take(name, labels, sample));
         res
     }
 }

@@ -11,9 +11,11 @@ pub mod log;
 pub mod metrics;
 pub mod parts;
 pub mod process;
+pub mod rates;
 pub mod recent;
 pub mod reloader;
 pub mod settings;
+pub mod socket_path;
 pub mod status;
 
 pub use settings::{AdminSettings, FaultSettings, JournalSettings, JournalWhat, LogFormat, Missing};

@@ -13,6 +13,10 @@ pub struct AdminSettings {
     pub listen: Option<SocketAddr>,
     /// The bearer token; without one the listener is on a loopback address, which `config` holds.
     pub token: Option<String>,
+    /// A Unix socket for our user and root, who need no token there.
+    pub socket: Option<PathBuf>,
+    /// Host names by which browsers may come, beside addresses and `localhost`.
+    pub names: Vec<String>,
     /// Where the next gate asks for the sockets of this one; `None` means that it binds its own.
     pub handover: Option<PathBuf>,
 }

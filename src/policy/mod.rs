@@ -3,6 +3,7 @@
 //! [`judge()`] answers for both planes, `explain`, the admin listener and audits. It does no I/O, reads no clock, takes no
 //! lock and allocates nothing; `now` is an argument. A rule of the rule book stands here and nowhere else.
 
+pub mod explain;
 pub mod judge;
 pub mod report;
 pub mod rules;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::span::{Family, Space, Span, Spans};
 use super::table::{RangeMatch, Ranges};
+use crate::registry::loaded::LINES_MAX;
 
 /// The difference of two tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,16 @@ impl Loss {
 }
 
 impl RangesDiff {
+    /// How many spans of each kind, and the first prefixes that differ, for people.
+    pub fn summary(&self) -> (Vec<(&'static str, usize)>, Vec<String>) {
+        let kinds = [("added", "+", &self.added), ("changed", "~", &self.changed), ("removed", "-", &self.removed)];
+        let counts = kinds.map(|(kind, _, space)| (kind, space.v4.len() + space.v6.len())).to_vec();
+        let prefixes = kinds.iter().flat_map(|(_, sign, space)| {
+            space.cidrs().into_iter().take(LINES_MAX).map(move |prefix| format!("{sign} {prefix}"))
+        });
+        (counts, prefixes.take(LINES_MAX).collect())
+    }
+
     /// True when no address is judged otherwise.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()

@@ -17,8 +17,8 @@ use super::parse::{ParsedFile, parse};
 use super::source::{self, Source};
 use super::table::{Parts, Ranges};
 use super::{FileSummary, LoadError, Settings, Shrink};
-use crate::registry::Issue;
 use crate::registry::store::{content_hash, lock};
+use crate::registry::{Changed, Issue, Reloads};
 
 /// A loaded state with its findings.
 pub struct Loaded {
@@ -67,6 +67,7 @@ pub struct Store {
     state: Mutex<State>,
     health: Mutex<Vec<String>>,
     loaded: Mutex<Option<Arc<Loaded>>>,
+    reloads: Mutex<Reloads>,
     counters: Arc<Counters>,
 }
 
@@ -78,6 +79,7 @@ impl Store {
             state: Mutex::default(),
             health: Mutex::default(),
             loaded: Mutex::default(),
+            reloads: Mutex::default(),
             counters: Arc::default(),
         }
     }
@@ -102,6 +104,11 @@ impl Store {
         lock(&self.health).clone()
     }
 
+    /// What the last reloads came to.
+    pub fn reloads(&self) -> Reloads {
+        lock(&self.reloads).clone()
+    }
+
     /// Loads or reloads. Blocks on file reads and parsing: callers on a runtime use a blocking thread.
     pub fn reload(&self, now: SystemTime, shrink: Shrink) -> ReloadOutcome {
         let begun = Instant::now();
@@ -123,6 +130,16 @@ impl Store {
             }
         };
         *lock(&self.health) = health;
+        let (what, changed) = match &outcome {
+            ReloadOutcome::Published(ranges, diff) => {
+                let (counts, lines) = diff.summary();
+                let generation = ranges.generation();
+                ("published", Some(Changed { at: now, elapsed: begun.elapsed(), generation, counts, lines }))
+            }
+            ReloadOutcome::Refused(_) => ("refused", None),
+            ReloadOutcome::Unchanged => ("unchanged", None),
+        };
+        lock(&self.reloads).take(now, what, changed);
         outcome
     }
 

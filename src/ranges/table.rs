@@ -218,6 +218,16 @@ impl Ranges {
         self.providers.get(tag.0 as usize).map(String::as_str).filter(|name| !name.is_empty())
     }
 
+    /// What is found, in one line.
+    pub fn describe(&self, found: &RangeMatch) -> String {
+        let provider = match (self.provider_name(found.tag), found.is_ours) {
+            (Some(id), true) => format!("{id} (ours)"),
+            (Some(id), false) => id.to_owned(),
+            (None, _) => "not known".to_owned(),
+        };
+        format!("{}, {}, provider {provider}, product {}", found.prefix, found.region, found.product)
+    }
+
     /// True when some address needs a filing.
     pub fn has_mainland(&self) -> bool {
         self.matches.iter().any(|found| found.region.needs_filing())

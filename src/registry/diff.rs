@@ -1,5 +1,6 @@
 //! What a new snapshot changes: who comes, who goes, whose verdicts may turn.
 
+use super::loaded::LINES_MAX;
 use super::table::Table;
 use super::{Filing, FilingId, Snapshot};
 use crate::count::plural;
@@ -125,6 +126,23 @@ impl Diff {
                 plural(removed, "row")
             )
         })
+    }
+
+    /// How much of each kind, and the first domains that differ, for people.
+    pub fn summary(&self) -> (Vec<(&'static str, usize)>, Vec<String>) {
+        let counts = vec![
+            ("added", self.added),
+            ("changed", self.changed),
+            ("removed", self.removed),
+            ("blocked", self.blocked),
+            ("released", self.released),
+        ];
+        let line = |change: &Change| match change {
+            Change::Added(domain) => format!("+ {domain}"),
+            Change::Changed(domain, what) => format!("~ {domain}: {}", what.join("; ")),
+            Change::Removed(domain) => format!("- {domain}"),
+        };
+        (counts, self.changes.iter().take(LINES_MAX).map(line).collect())
     }
 
     /// True when nothing differs.

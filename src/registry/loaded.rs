@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 
@@ -62,4 +62,50 @@ pub fn count_by_rule(issues: &[Issue]) -> BTreeMap<&'static str, u64> {
         *res.entry(issue.rule).or_default() += 1;
     }
     res
+}
+
+//--- Reloads ---------------------------------------------------------------------------------------------------------
+
+/// What the last reloads of a store came to, for operators.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloads {
+    /// The last one, whatever it came to.
+    pub looked: Option<Looked>,
+    /// The last one that published.
+    pub changed: Option<Changed>,
+}
+
+/// One reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// When.
+    pub at: SystemTime,
+    /// `published`, `unchanged` or `refused`.
+    pub outcome: &'static str,
+}
+
+/// What a reload that published changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// When.
+    pub at: SystemTime,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// The generation it published.
+    pub generation: u64,
+    /// How much of each kind differs, by the kind's name.
+    pub counts: Vec<(&'static str, usize)>,
+    /// The first differences: `+` new, `-` gone, `~` otherwise; at most [`LINES_MAX`].
+    pub lines: Vec<String>,
+}
+
+/// Differences that [`Changed`] names: a screenful.
+pub const LINES_MAX: usize = 50;
+
+impl Reloads {
+    /// Takes down a reload at `at`.
+    pub fn take(&mut self, at: SystemTime, outcome: &'static str, changed: Option<Changed>) {
+        self.looked = Some(Looked { at, outcome });
+        self.changed = changed.or(self.changed.take());
+    }
 }

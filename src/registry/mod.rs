@@ -61,4 +61,4 @@ pub use load::{load_paths, load_store, load_text};
 pub use progress::{LoadTimes, Progress};
 pub use settings::Settings;
 pub use snapshot::{FilingId, Snapshot};
-pub use store::{FileSummary, LoadError, Loaded, Preview, ReloadOutcome, Shrink, Store};
+pub use store::{Changed, FileSummary, LoadError, Loaded, Looked, Preview, ReloadOutcome, Reloads, Shrink, Store};

@@ -150,7 +150,7 @@ impl Snapshot {
     }
 
     /// The same, to keep.
-    pub(super) fn shared_suffixes(&self) -> Arc<SuffixTable> {
+    pub fn shared_suffixes(&self) -> Arc<SuffixTable> {
         self.suffixes.clone()
     }
 

@@ -18,7 +18,7 @@ use super::counters::Counters;
 use super::diff::Diff;
 use super::files::{Content, FileReader, FileState, Look};
 use super::load::{Suffixes, Unread, loaded, one, plan, read_files};
-pub use super::loaded::{FileSummary, LoadError, Loaded, count_by_rule};
+pub use super::loaded::{Changed, FileSummary, LoadError, Loaded, Looked, Reloads, count_by_rule};
 use super::progress::{Phase, Progress};
 use super::saved::{self, Circumstances, SavedError, SigningKey};
 use super::source;
@@ -96,6 +96,7 @@ pub struct Store {
     inner: Mutex<Inner>,
     health: Mutex<Vec<String>>,
     loaded: Mutex<Option<Arc<Loaded>>>,
+    reloads: Mutex<Reloads>,
     moved_out: Notify,
     counters: Arc<Counters>,
     pub(super) progress: Arc<Progress>,
@@ -110,6 +111,7 @@ impl Store {
             inner: Mutex::default(),
             health: Mutex::default(),
             loaded: Mutex::default(),
+            reloads: Mutex::default(),
             moved_out: Notify::new(),
             counters: Arc::default(),
             progress: Arc::default(),
@@ -135,6 +137,11 @@ impl Store {
     /// Why the last reload was refused; empty when all is well.
     pub fn health(&self) -> Vec<String> {
         lock(&self.health).clone()
+    }
+
+    /// What the last reloads came to.
+    pub fn reloads(&self) -> Reloads {
+        lock(&self.reloads).clone()
     }
 
     /// Loads or reloads, comparing every file's content. Blocks on file reads and parsing: callers on a runtime use a
@@ -173,6 +180,16 @@ impl Store {
             }
         };
         lock(&self.health).clone_from(&inner.health);
+        let (what, changed) = match &outcome {
+            ReloadOutcome::Published(snapshot, diff) => {
+                let (counts, lines) = diff.summary();
+                let generation = snapshot.generation();
+                ("published", Some(Changed { at: now, elapsed: begun.elapsed(), generation, counts, lines }))
+            }
+            ReloadOutcome::Refused(_) => ("refused", None),
+            ReloadOutcome::Unchanged => ("unchanged", None),
+        };
+        lock(&self.reloads).take(now, what, changed);
         outcome
     }
 

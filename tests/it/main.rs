@@ -26,6 +26,7 @@ mod load_line;
 mod names;
 mod ops;
 mod ops_admin;
+mod ops_console;
 mod ops_faults;
 mod ops_files;
 mod ops_handover;

@@ -201,7 +201,7 @@ async fn status_and_page_tell_the_same() {
     assert_eq!(status["zones"], 1);
     assert_eq!(status["upstreams"][0]["up"], true);
     assert_eq!(status["planes"][0]["addresses"][0], app.dns().to_string());
-    let page = app.get("/").await;
+    let page = app.get("/plain").await;
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
     assert!(page.header("content-security-policy").expect("a policy").contains("default-src 'none'"));
     for text in ["就绪", "Ready", &app.dns().to_string(), &app.upstream.addr.to_string(), "enforce"] {
@@ -217,7 +217,7 @@ async fn page_shows_why_it_is_not_ready_and_escapes_it() {
         config.registry.paths = vec![dir.path().join("<b>none</b>")];
     })
     .await;
-    let page = app.get("/").await.body;
+    let page = app.get("/plain").await.body;
     assert!(page.contains("未就绪") && page.contains("registry_missing"));
     assert!(page.contains("&lt;b&gt;none&lt;"), "the path is shown as text");
     assert!(!page.contains("<b>none"));
@@ -226,7 +226,7 @@ async fn page_shows_why_it_is_not_ready_and_escapes_it() {
 #[tokio::test]
 async fn token_guards_everything_but_the_probes() {
     let app = App::with(|config, _| config.admin.token = Some("s3cret".to_owned())).await;
-    for path in ["/", "/metrics", "/v1/status", "/v1/verdict?name=a.example", "/v1/events", "/nowhere"] {
+    for path in ["/plain", "/metrics", "/v1/status", "/v1/verdict?name=a.example", "/v1/events", "/nowhere"] {
         let response = app.get(path).await;
         assert_eq!(response.status, 401, "{path}");
         assert!(response.header("www-authenticate").expect("a challenge").starts_with("Bearer"));

@@ -1,23 +1,18 @@
 //! `icpgate explain`: the whole decision for one name, on the data a gate would load.
-//!
-//! Nothing here decides: every line is read from the data or reached by judging, the hypothetical ones included.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
 use super::text::Text;
 use super::{Common, Status, data};
-use crate::model::{DomainName, Hop, Host, Subject, Via, parse_ip_literal};
-use crate::policy::{Action, Mode, Rules, Verdict, VerdictReport, View};
+use crate::model::{DomainName, Via};
+use crate::policy::explain::{Explanation, OwnedHost, Question};
+use crate::policy::{Action, Mode, Rules, View};
 
 mod print;
-mod steps;
-mod what_if;
 mod zone;
 
 /// Shown below the help.
@@ -64,116 +59,6 @@ enum ViaWord {
     Http,
 }
 
-/// The host as read from the argument; one a command, so that its size is no matter.
-#[allow(clippy::large_enum_variant)]
-enum OwnedHost {
-    Address(IpAddr),
-    Invalid,
-    Name(DomainName),
-}
-
-impl OwnedHost {
-    /// As a plane would read it: an address in any spelling, a name, or neither.
-    fn read(text: &str) -> Self {
-        match parse_ip_literal(text) {
-            Some(Ok(addr)) => Self::Address(addr),
-            Some(Err(())) => Self::Invalid,
-            None if text.contains("\\.") => escaped_name(text).map_or(Self::Invalid, Self::Name),
-            None => DomainName::from_host(text).map_or(Self::Invalid, Self::Name),
-        }
-    }
-
-    fn borrow(&self) -> Host<'_> {
-        match self {
-            Self::Address(addr) => Host::Address(*addr),
-            Self::Invalid => Host::Invalid,
-            Self::Name(name) => Host::Name(name.as_ref()),
-        }
-    }
-}
-
-/// A name with dots inside labels, written `\.` as in master files (RFC 1035 section 5.1).
-fn escaped_name(text: &str) -> Option<DomainName> {
-    let text = text.strip_suffix('.').filter(|rest| !rest.ends_with('\\')).unwrap_or(text);
-    let mut labels = vec![Vec::new()];
-    let mut octets = text.bytes();
-    while let Some(octet) = octets.next() {
-        match octet {
-            b'\\' => labels.last_mut()?.push(octets.next()?),
-            b'.' => labels.push(Vec::new()),
-            octet => labels.last_mut()?.push(octet),
-        }
-    }
-    DomainName::from_labels(labels.iter().map(Vec::as_slice)).ok()
-}
-
-/// What is judged, owned.
-struct Question {
-    host: OwnedHost,
-    addresses: Vec<IpAddr>,
-    chain: Vec<DomainName>,
-    via: Via,
-    is_in_line: bool,
-}
-
-impl Question {
-    fn subject(&self) -> Subject<'_> {
-        let hop = if self.is_in_line {
-            Hop::InLine
-        } else {
-            Hop::Resolved { addresses: &self.addresses, chain: &self.chain }
-        };
-        Subject { host: self.host.borrow(), hop, via: self.via }
-    }
-
-    fn name(&self) -> Option<&DomainName> {
-        if let OwnedHost::Name(name) = &self.host { Some(name) } else { None }
-    }
-}
-
-/// A verdict in a few words, for steps and hypotheses.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Brief {
-    action: &'static str,
-    reason: &'static str,
-    rule: &'static str,
-}
-
-impl From<&Verdict> for Brief {
-    fn from(verdict: &Verdict) -> Self {
-        Self { action: verdict.action.label(), reason: verdict.reason.label(), rule: verdict.rule.id() }
-    }
-}
-
-impl fmt::Display for Brief {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} ({})", self.action, self.reason, self.rule)
-    }
-}
-
-/// The rule in words.
-#[derive(Serialize)]
-struct Sentence {
-    zh: &'static str,
-    en: &'static str,
-}
-
-/// Everything that is said; the report's keys stand at the top.
-#[derive(Serialize)]
-struct Explanation {
-    #[serde(flatten)]
-    report: VerdictReport,
-    sentence: Sentence,
-    mode: &'static str,
-    spelling: String,
-    suffix: Option<String>,
-    cnames: Vec<String>,
-    places: Vec<steps::Place>,
-    steps: Vec<steps::Step>,
-    what_would_change_it: Vec<what_if::Change>,
-    notes: Vec<String>,
-}
-
 /// Explains one name.
 pub fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Status> {
     let now = SystemTime::now();
@@ -185,7 +70,8 @@ pub fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Status> {
     let is_judged = arguments.qtype.as_deref().is_none_or(is_judged_type);
     let view = if is_judged { view } else { without_web(view, &question, arguments, &mut notes) };
     let verdict = view.judge(&question.subject(), now);
-    let explanation = explain(&view, provider, &question, &verdict, arguments, now, notes);
+    let enforced = view.rules.mode == Mode::Enforce && (verdict.action == Action::Allow || verdict.enforceable);
+    let explanation = Explanation::new(&view, provider, &question, &verdict, enforced, now, notes);
     let mut text = Text::new();
     if arguments.json {
         text.json(&explanation)?;
@@ -235,7 +121,7 @@ fn read_question(
         None if is_in_line => Via::Http,
         None => Via::Dns,
     };
-    Ok(Question { host, addresses, chain, via, is_in_line })
+    Ok(Question { text: arguments.name.clone(), host, addresses, chain, via, is_in_line })
 }
 
 /// Types that lead a browser somewhere (rule AMB-15); the rest pass unjudged.
@@ -249,51 +135,4 @@ fn without_web(view: View, question: &Question, arguments: &Arguments, notes: &m
     notes.push(format!("{qtype} answers lead no browser anywhere: they pass unjudged (rule AMB-15)"));
     let rules = Rules { non_web: question.name().cloned().into_iter().collect(), ..Rules::clone(&view.rules) };
     View { rules: rules.into(), ..view }
-}
-
-fn explain(
-    view: &View,
-    provider: &str,
-    question: &Question,
-    verdict: &Verdict,
-    arguments: &Arguments,
-    now: SystemTime,
-    notes: Vec<String>,
-) -> Explanation {
-    let name = question.name().map(DomainName::as_ref);
-    let enforced = view.rules.mode == Mode::Enforce && (verdict.action == Action::Allow || verdict.enforceable);
-    let shown = name.map_or_else(|| arguments.name.clone(), |name| name.to_string());
-    let report = VerdictReport::new(view, shown, name, question.addresses.clone(), verdict, enforced);
-    let (zh, en) = verdict.rule.sentence();
-    let registrable = name.and_then(|name| view.registry.suffixes().registrable(name));
-    Explanation {
-        report,
-        sentence: Sentence { zh, en },
-        mode: match view.rules.mode {
-            Mode::Enforce => "enforce",
-            Mode::Observe => "observe",
-            Mode::Off => "off",
-        },
-        spelling: name.map_or_else(String::new, |name| name.to_unicode()),
-        suffix: registrable.and_then(|domain| domain.parent()).map(|suffix| steps::suffix(view, suffix)),
-        cnames: question.chain.iter().map(ToString::to_string).collect(),
-        places: steps::places(view, question, now),
-        steps: steps::steps(view, provider, question, verdict, now),
-        what_would_change_it: what_if::changes(view, provider, question, verdict, now),
-        notes,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dots_inside_labels_are_read() {
-        let name = escaped_name("evil\\.here.cn.").expect("a name");
-        assert_eq!(name.as_ref().labels().collect::<Vec<_>>(), [&b"evil.here"[..], b"cn"]);
-        assert!(escaped_name("a\\").is_none());
-        assert!(matches!(OwnedHost::read("0x7f.1"), OwnedHost::Address(_)));
-        assert!(matches!(OwnedHost::read("a b"), OwnedHost::Invalid));
-    }
 }

@@ -1,7 +1,7 @@
 //! An explanation for people.
 
 use super::super::text::Text;
-use super::Explanation;
+use crate::policy::explain::Explanation;
 
 /// Prints it, the verdict first.
 pub fn explanation(found: &Explanation, text: &mut Text) {

@@ -257,8 +257,14 @@ pub struct ExemptSpec {
 pub struct AdminSpec {
     /// Address and port; "" for no admin listener.
     pub listen: String,
+    /// Host names by which browsers may open the console, beside addresses and localhost; others are turned away, since a
+    /// page of another site can have its own name resolve to this gate (DNS rebinding).
+    pub names: Vec<String>,
     /// File that holds the bearer token; required unless listen is a loopback address.
     pub token_file: String,
+    /// Unix socket of the admin listener, with or without `listen`: for the user of the gate and root, who need no token
+    /// there; "" for none.
+    pub socket: String,
     /// Unix socket by which a gate that is started later takes over all listening sockets from this one, which then
     /// drains: an upgrade without a refused connection. Both must be configured with it; "" for none.
     pub handover: String,

@@ -6,6 +6,7 @@
 //! and a flood of made-up names renders nothing. Every template is rendered for every cause when it is loaded: an error
 //! shows there and not before a visitor.
 
+mod advice;
 mod catalogue;
 mod notice;
 pub mod redirect;
@@ -19,6 +20,7 @@ use minijinja::{Environment, UndefinedBehavior, context};
 use serde_json::json;
 use thiserror::Error;
 
+pub use self::advice::Advice;
 use self::catalogue::{Catalogue, fill};
 pub use self::notice::{Cause, Notice, OpenName};
 pub use self::rendered::{Fill, Rendered, Slot};

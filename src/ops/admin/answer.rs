@@ -6,15 +6,18 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// Header values of every answer: nothing here may be kept, framed, sniffed or run.
-const COMMON: [(HeaderName, &str); 4] = [
+/// Header values of every answer: nothing here may be kept, framed, sniffed, run, or read by another site.
+const COMMON: [(HeaderName, &str); 7] = [
     (header::CACHE_CONTROL, "no-store"),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
 ];
 
 /// An answer in JSON.
@@ -47,23 +50,29 @@ pub struct Problem {
     /// The query parameter at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter: Option<String>,
+    /// Seconds after which the request may be made again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_seconds: Option<u64>,
 }
 
 impl Problem {
     /// A problem with the request as a whole.
     pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, error: error.into(), parameter: None }
+        Self { status, error: error.into(), parameter: None, retry_after_seconds: None }
     }
 
     /// A problem with one query parameter.
     pub fn parameter(name: &str, error: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, error: error.into(), parameter: Some(name.to_owned()) }
+        Self { parameter: Some(name.to_owned()), ..Self::new(StatusCode::BAD_REQUEST, error) }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut res = json(self.status, &self);
+        if let Some(seconds) = self.retry_after_seconds {
+            res.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             res.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"icpgate\""));
         }

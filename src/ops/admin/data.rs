@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::Desk;
 use super::answer::{Parameters, Problem, json};
 use crate::ops::journal::rfc3339;
-use crate::registry::{FileSummary, Issue};
+use crate::registry::{FileSummary, Issue, Reloads};
 
 /// Findings shown unless more are asked for.
 const ISSUES_DEFAULT: usize = 100;
@@ -51,10 +51,33 @@ struct DataReport {
     issues: Vec<Issue>,
     /// Why the last reload was refused; empty when all is well.
     health: Vec<String>,
+    /// The last reload, whatever it came to.
+    last_reload: Option<LookedReport>,
+    /// The last reload that published.
+    last_change: Option<ChangedReport>,
+}
+
+/// One reload.
+#[derive(Serialize)]
+struct LookedReport {
+    at: String,
+    outcome: &'static str,
+}
+
+/// What a reload changed.
+#[derive(Serialize)]
+struct ChangedReport {
+    at: String,
+    elapsed_ms: u64,
+    generation: u64,
+    /// How much of each kind differs.
+    counts: BTreeMap<&'static str, usize>,
+    /// The first differences: `+` new, `-` gone, `~` otherwise.
+    lines: Vec<String>,
 }
 
 impl DataReport {
-    fn new(generation: u64, health: Vec<String>) -> Self {
+    fn new(generation: u64, health: Vec<String>, reloads: Reloads) -> Self {
         Self {
             generation,
             digest: None,
@@ -65,6 +88,14 @@ impl DataReport {
             issues_total: 0,
             issues: Vec::new(),
             health,
+            last_reload: reloads.looked.map(|looked| LookedReport { at: rfc3339(looked.at), outcome: looked.outcome }),
+            last_change: reloads.changed.map(|changed| ChangedReport {
+                at: rfc3339(changed.at),
+                elapsed_ms: u64::try_from(changed.elapsed.as_millis()).unwrap_or(u64::MAX),
+                generation: changed.generation,
+                counts: changed.counts.into_iter().collect(),
+                lines: changed.lines,
+            }),
         }
     }
 
@@ -89,7 +120,8 @@ pub async fn registry(
 ) -> Result<Response, Problem> {
     let issues_max = issues_max(pairs)?;
     let health = &desk.source.health;
-    let mut res = DataReport::new(health.view.load().registry.generation(), health.registry.health());
+    let mut res =
+        DataReport::new(health.view.load().registry.generation(), health.registry.health(), health.registry.reloads());
     if let Some(loaded) = health.registry.loaded() {
         res.fill(loaded.digest, loaded.loaded_at, &loaded.files, &loaded.issues, issues_max);
         res.rows = loaded.snapshot.len();
@@ -106,7 +138,8 @@ pub async fn ranges(
 ) -> Result<Response, Problem> {
     let issues_max = issues_max(pairs)?;
     let health = &desk.source.health;
-    let mut res = DataReport::new(health.view.load().ranges.generation(), health.ranges.health());
+    let mut res =
+        DataReport::new(health.view.load().ranges.generation(), health.ranges.health(), health.ranges.reloads());
     if let Some(loaded) = health.ranges.loaded() {
         res.fill(loaded.digest, loaded.loaded_at, &loaded.files, &loaded.issues, issues_max);
     }

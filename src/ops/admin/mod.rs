@@ -1,23 +1,28 @@
-//! The admin listener: metrics, health, verdicts, data, reload, drain, and a page for people.
+//! The admin listener: metrics, health, verdicts, data, reload, drain, and the console.
 //!
-//! HTTP/1.1 on an own socket with own limits. An error of `accept` never ends it. Without a token it stands on a loopback
-//! address only, and turns away what a browser could be made to send there: changes asked for by another site, and hosts
-//! that are no address.
+//! HTTP/1.1 on own sockets with own limits: a TCP listener, a Unix socket for our user and root, or both. An error of
+//! `accept` never ends it. Without a token the TCP listener stands on a loopback address only. What a browser could be made
+//! to send there is turned away (`access`), and nobody guesses a token for long (`attempts`). Every answer forbids to be
+//! kept, framed, sniffed, or read by another site (`answer`).
 
 mod access;
 mod answer;
+mod attempts;
+mod console;
 mod data;
-mod page;
+mod plain;
 mod routes;
 mod seats;
 mod stream;
 mod verdict;
 
+pub use attempts::Attempts;
 pub use stream::READERS_MAX;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,17 +31,21 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use self::access::Client;
 use self::seats::{Seat, Seats, Watched, Work};
 use super::recent::Recent;
 use super::reloader::Reloader;
 use super::settings::AdminSettings;
+use super::socket_path::{SocketPath, stranger};
 use super::status::StatusSource;
 use crate::count::{Counter, Labels, Observe, Sample};
 use crate::drain::{DrainSignal, DrainWatch, Phase};
+use crate::http::settings::ProviderText;
 use crate::policy::Sink;
 use crate::sockets::{SocketId, Sockets};
 
@@ -52,6 +61,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Why there is no admin listener.
 #[derive(Debug, Error)]
 pub enum BindError {
+    /// The Unix socket could not be had.
+    #[error("cannot listen on admin.socket {}: {source}", path.display())]
+    Local {
+        /// The path.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The socket could not be had.
     #[error("cannot listen on tcp {addr}: {source}")]
     Socket {
@@ -115,14 +132,41 @@ pub struct Desk {
     pub readers: Arc<Semaphore>,
     /// The bearer token.
     pub token: Option<String>,
+    /// Wrong tokens of late.
+    pub attempts: Attempts,
+    /// Host names by which browsers may come, beside addresses and `localhost`.
+    pub names: Vec<String>,
+    /// Us, as the page names us.
+    pub provider: ProviderText,
     /// The listener's counters.
     pub counters: Arc<Counters>,
 }
 
-/// The bound listener.
+/// A bound listener.
 pub struct Listener {
-    listener: TcpListener,
-    addr: SocketAddr,
+    door: Door,
+    addr: Option<SocketAddr>,
+}
+
+/// What connections come by.
+enum Door {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketPath),
+}
+
+/// A connection, whatever it came by.
+enum Came {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+impl Door {
+    async fn accept(&self) -> io::Result<Came> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, peer)| Came::Tcp(stream, peer)),
+            Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Came::Unix(stream)),
+        }
+    }
 }
 
 impl Listener {
@@ -140,16 +184,28 @@ impl Listener {
         };
         sockets.offer(id, &listener);
         let addr = listener.local_addr().map_err(refused)?;
-        Ok(Some(Self { listener, addr }))
+        Ok(Some(Self { door: Door::Tcp(listener), addr: Some(addr) }))
     }
 
-    /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
+    /// Binds the Unix socket, where one is configured. It stands at its path once [`Listener::run`] serves.
+    pub fn bind_local(settings: &AdminSettings) -> Result<Option<Self>, BindError> {
+        let Some(path) = &settings.socket else { return Ok(None) };
+        let bound = SocketPath::bind(path).map_err(|source| BindError::Local { path: path.clone(), source })?;
+        Ok(Some(Self { door: Door::Unix(bound.0, bound.1), addr: None }))
+    }
+
+    /// Where it listens; `None` for the Unix socket.
+    pub fn addr(&self) -> Option<SocketAddr> {
         self.addr
     }
 
     /// Serves until `desk.end` is draining; answers under way are finished until it is stopped.
-    pub async fn run(self, desk: Arc<Desk>) {
+    pub async fn run(mut self, desk: Arc<Desk>) {
+        if let Door::Unix(_, place) = &mut self.door
+            && let Err(error) = place.take_place()
+        {
+            tracing::error!(%error, path = %place.path().display(), "the admin socket cannot be put there");
+        }
         let (mut end, mut drain) = (desk.end.clone(), desk.drain.watch());
         let counters = desk.counters.clone();
         let routes = routes::router(desk);
@@ -157,13 +213,18 @@ impl Listener {
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+                accepted = self.door.accept() => accepted,
                 () = end.reached(Phase::Draining) => break,
                 // The next gate answers there, and for itself.
-                () = drain.handed_over() => break,
+                () = drain.handed_over() => {
+                    if let Door::Unix(_, place) = &mut self.door {
+                        place.leave();
+                    }
+                    break;
+                }
             };
             while connections.try_join_next().is_some() {}
-            let Ok((stream, _)) = accepted else {
+            let Ok(came) = accepted else {
                 // ECONNABORTED, EMFILE: the listener stays.
                 counters.socket_errors.increment();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -176,7 +237,19 @@ impl Listener {
             let (routes, counters, end) = (routes.clone(), counters.clone(), end.clone());
             connections.spawn(async move {
                 let _open = counters.connections.enter();
-                serve(stream, Arc::new(seat), routes, end).await;
+                let seat = Arc::new(seat);
+                match came {
+                    Came::Tcp(stream, peer) => {
+                        // Small answers leave at once.
+                        let _ = stream.set_nodelay(true);
+                        serve(stream, Client::Remote(peer.ip()), seat, routes, end).await;
+                    }
+                    Came::Unix(stream) => match stranger(&stream) {
+                        Ok(None) => serve(stream, Client::Local, seat, routes, end).await,
+                        Ok(Some(user)) => tracing::warn!(user, "another user is turned away from the admin socket"),
+                        Err(error) => tracing::debug!(%error, "who opened the admin socket is not known"),
+                    },
+                }
             });
         }
         tokio::select! {
@@ -186,14 +259,16 @@ impl Listener {
     }
 }
 
-async fn serve(stream: TcpStream, seat: Arc<Seat>, routes: axum::Router, mut end: DrainWatch) {
-    // Small answers leave at once.
-    let _ = stream.set_nodelay(true);
+async fn serve<S>(stream: S, client: Client, seat: Arc<Seat>, routes: axum::Router, mut end: DrainWatch)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_OCTETS_MAX);
     let routes = TowerToHyperService::new(routes);
     let (answerer, watched) = (seat.clone(), Watched { stream, seat: seat.clone() });
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(client);
         let (seat, answering) = (answerer.clone(), routes.call(request));
         async move {
             seat.set(Work::Answering);

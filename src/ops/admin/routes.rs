@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::Desk;
 use super::answer::{Parameters, Problem, json, text};
-use super::{access, data, page, stream, verdict};
+use super::{access, console, data, plain, stream, verdict};
 use crate::count::plural;
 use crate::drain::Phase;
 use crate::ops::reloader::Report;
@@ -23,12 +23,13 @@ use crate::registry::{Preview, Shrink, Store};
 /// Content type of the text exposition.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Every path, for people who asked for another.
-const PATHS: &str = "/, /metrics, /healthz, /readyz, /v1/status, /v1/verdict, /v1/registry, /v1/ranges, /v1/top, /v1/events, POST /v1/reload, POST /v1/drain";
+const PATHS: &str = "/, /plain, /metrics, /healthz, /readyz, /v1/status, /v1/verdict, /v1/registry, /v1/ranges, /v1/top, /v1/events, POST /v1/reload, POST /v1/drain";
 
 /// All routes behind the guard.
 pub fn router(desk: Arc<Desk>) -> Router {
     Router::new()
-        .route("/", get(page::page))
+        .route("/", get(console::page))
+        .route("/plain", get(plain::page))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))

@@ -13,7 +13,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -139,14 +138,14 @@ impl Drop for Seat {
 //--- Watched ---------------------------------------------------------------------------------------------------------
 
 /// A socket that notices what it sends.
-pub struct Watched {
+pub struct Watched<S> {
     /// The socket.
-    pub stream: TcpStream,
+    pub stream: S,
     /// Whose place it has.
     pub seat: Arc<Seat>,
 }
 
-impl Watched {
+impl<S> Watched<S> {
     fn noticed(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(_))) {
             self.seat.touch();
@@ -155,14 +154,14 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // What a client sends makes it no less idle before its request is whole: octets in drops would keep a place for ever.
         Pin::new(&mut self.stream).poll_read(context, buf)
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, buf);
         self.noticed(written)

@@ -1,4 +1,4 @@
-//! `/v1/top` and `/v1/events`: what is blocked most, and verdicts as they happen (server-sent events).
+//! `/v1/top` and `/v1/events`: what is blocked most, verdicts as they happen, and rates (server-sent events).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,11 +12,14 @@ use futures_util::stream::{self, Stream};
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::Desk;
 use super::answer::{Parameters, Problem, finish, json};
 use crate::drain::{DrainWatch, Phase};
+use crate::ops::rates::Meter;
 use crate::ops::recent::{self, TopRow};
+use crate::ops::status::StatusSource;
 use crate::policy::{Action, SinkGuest};
 
 /// Rows of `/v1/top` unless more are asked for.
@@ -25,6 +28,8 @@ const ROWS_DEFAULT: usize = 20;
 const ROWS_MAX: usize = 1000;
 /// Readers of the stream at a time; each verdict is rendered once and sent to each of them.
 pub const READERS_MAX: usize = 16;
+/// How often a reader of rates gets a line.
+const RATES_EVERY: Duration = Duration::from_secs(1);
 /// Silence after which a comment keeps proxies from closing the stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -42,30 +47,45 @@ pub async fn top(
     Ok(json(StatusCode::OK, &Top { top: desk.recent.top(rows) }))
 }
 
-/// Verdicts from now on, one event each; `what=all` for allows too.
+/// What a reader gets.
+#[allow(clippy::large_enum_variant, reason = "one a reader, of whom there are few")]
+enum Wanted {
+    /// Verdicts from now on, one event each.
+    Verdicts { events: broadcast::Receiver<recent::Event>, blocks_only: bool },
+    /// Rates, a line a second, the first at once.
+    Rates { meter: Meter, ticks: Interval, source: StatusSource },
+}
+
+/// Verdicts from now on, one event each; `what=all` for allows too, `what=rates` for a line of rates each second.
 pub async fn events(
     State(desk): State<Arc<Desk>>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Response, Problem> {
     let parameters = Parameters::checked(pairs, &["what"])?;
-    let blocks_only = match parameters.one("what")? {
-        None | Some("blocks") => true,
-        Some("all") => false,
-        Some(text) => return Err(Problem::parameter("what", format!("{text:?}; available: blocks, all"))),
-    };
+    let what = parameters.one("what")?.unwrap_or("blocks");
+    if !["blocks", "all", "rates"].contains(&what) {
+        return Err(Problem::parameter("what", format!("{what:?}; available: blocks, all, rates")));
+    }
     let place = desk.readers.clone().try_acquire_owned().map_err(|_| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("{READERS_MAX} readers have the stream open already"))
     })?;
-    let guest = (!blocks_only).then(|| desk.sink.invite());
-    let reader = Reader { events: desk.recent.subscribe(), end: desk.end.clone(), blocks_only, place, guest };
+    let guest = (what == "all").then(|| desk.sink.invite());
+    let wanted = if what == "rates" {
+        let mut ticks = tokio::time::interval(RATES_EVERY);
+        // A reader that was slow needs no lines of the past.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Wanted::Rates { meter: Meter::default(), ticks, source: desk.source.clone() }
+    } else {
+        Wanted::Verdicts { events: desk.recent.subscribe(), blocks_only: what == "blocks" }
+    };
+    let reader = Reader { wanted, end: desk.end.clone(), place, guest };
     Ok(finish(Sse::new(reader.stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()))
 }
 
 /// One open stream.
 struct Reader {
-    events: broadcast::Receiver<recent::Event>,
+    wanted: Wanted,
     end: DrainWatch,
-    blocks_only: bool,
     #[allow(dead_code, reason = "held for its drop")]
     place: OwnedSemaphorePermit,
     #[allow(dead_code, reason = "held for its drop")]
@@ -78,13 +98,27 @@ impl Reader {
     }
 
     async fn next(&mut self) -> Option<Event> {
+        tokio::select! {
+            event = self.wanted.next() => event,
+            () = self.end.reached(Phase::Draining) => None,
+        }
+    }
+}
+
+impl Wanted {
+    /// The next event; nothing is lost when the call is given up.
+    async fn next(&mut self) -> Option<Event> {
+        let (events, blocks_only) = match self {
+            Self::Verdicts { events, blocks_only } => (events, *blocks_only),
+            Self::Rates { meter, ticks, source } => {
+                ticks.tick().await;
+                let line = serde_json::to_string(&meter.read(source));
+                return line.ok().map(|line| Event::default().event("rates").data(line));
+            }
+        };
         loop {
-            let received = tokio::select! {
-                received = self.events.recv() => received,
-                () = self.end.reached(Phase::Draining) => return None,
-            };
-            match received {
-                Ok(event) if self.blocks_only && event.action == Action::Allow => {}
+            match events.recv().await {
+                Ok(event) if blocks_only && event.action == Action::Allow => {}
                 Ok(event) => return Some(Event::default().event("verdict").data(&*event.line)),
                 Err(RecvError::Lagged(lost)) => return Some(Event::default().event("lost").data(lost.to_string())),
                 Err(RecvError::Closed) => return None,

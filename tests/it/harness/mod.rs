@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod binary;
+pub mod devtools;
 pub mod dns;
 pub mod fixture;
 pub mod golden;

@@ -5,6 +5,7 @@ mod audit;
 mod backends;
 mod browser;
 mod clients;
+mod console;
 mod h2;
 mod profiles;
 mod quic;

@@ -1,31 +1,45 @@
-//! `GET /`: the state of the gate on one page, in Chinese and English, without scripts.
+//! `GET /plain`: the state of the gate on one page, in Chinese and English, for browsers without scripts.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::State;
+use axum::http::header::{self, HeaderValue};
 use axum::response::Response;
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
 
 use super::Desk;
 use super::answer::text;
+use super::console::source_hash;
 use crate::ops::recent::TopRow;
 use crate::ops::status::Status;
 
 /// The page's template; its name's ending turns on HTML escaping.
-const TEMPLATE: &str = include_str!("status.html");
+const TEMPLATE: &str = include_str!("plain.html");
 /// Most blocked domains shown.
 const TOP_ROWS: usize = 10;
 
+/// Its policy: its own style and nothing else.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let style = TEMPLATE.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next()).unwrap_or("");
+    let policy = format!(
+        "default-src 'none'; style-src {}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        source_hash(style)
+    );
+    HeaderValue::from_str(&policy).expect("the policy is visible ASCII")
+});
+
 /// The page.
 pub async fn page(State(desk): State<Arc<Desk>>) -> Response {
-    text("text/html; charset=utf-8", render(&desk.source.status(), &desk.recent.top(TOP_ROWS)))
+    let mut res = text("text/html; charset=utf-8", render(&desk.source.status(), &desk.recent.top(TOP_ROWS)));
+    res.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
+    res
 }
 
 fn render(status: &Status, top: &[TopRow]) -> String {
     let mut environment = Environment::new();
-    let rendered = environment.add_template("status.html", TEMPLATE).and_then(|()| {
-        let template = environment.get_template("status.html")?;
+    let rendered = environment.add_template("plain.html", TEMPLATE).and_then(|()| {
+        let template = environment.get_template("plain.html")?;
         let (uptime, status, top) =
             (uptime(status.uptime_seconds), Value::from(Serde(status)), Value::from(Serde(top)));
         template.render(context! { status, top, uptime })

@@ -22,13 +22,31 @@ const SOME_NUMBER: &str = "京ICP备2020999900号-1";
 pub struct Change {
     /// What would have to be so.
     pub with: &'static str,
+    /// The same in Chinese.
+    pub with_zh: &'static str,
     /// The verdict then.
     pub verdict: Brief,
 }
 
+/// A hypothesis in English and in Chinese.
+type With = (&'static str, &'static str);
+
+const ABROAD: With = ("the name on servers outside the mainland alone", "该域名只解析到内地以外的服务器");
+const ACCELERATED: With =
+    ("the name behind a CDN, WAF or anti-DDoS product of ours", "该域名使用本接入商的 CDN、WAF 或 DDoS 高防");
+const ACCESS_HERE: With = ("access here (接入备案)", "在本接入商完成接入备案");
+const APPROVED: With = ("the filing approved", "备案审核通过");
+const DEREGISTERED: With = ("the site deregistered (注销网站)", "注销网站");
+const FILED_AGAIN: With = ("a new filing with access here", "在本接入商重新备案");
+const FILED_ELSEWHERE: With = ("a filing through another provider", "在其他接入商完成备案");
+const FILED_HERE: With = ("a filing with access here (首次备案)", "在本接入商完成首次备案");
+const LIFTED: With = ("the restriction lifted", "解除限制接入");
+const NO_ACCESS: With = ("access here cancelled (取消接入)", "取消在本接入商的接入");
+const ON_MAINLAND: With = ("the name on a mainland server of ours", "该域名解析到本接入商的内地服务器");
+
 /// `view` with a registry that holds `row` alone.
 pub fn with_row(view: &View, provider: &str, row: Option<Filing>) -> View {
-    let suffixes = Arc::new(view.registry.suffixes().clone());
+    let suffixes = view.registry.shared_suffixes();
     let registry = Snapshot::build(view.registry.generation(), suffixes, provider, false, row.into_iter().collect());
     View { registry: Arc::new(registry), ..view.clone() }
 }
@@ -45,9 +63,9 @@ pub fn elsewhere(domain: NameRef<'_>) -> Filing {
 /// Every hypothesis whose verdict differs from `verdict` in action or reason.
 pub fn changes(view: &View, provider: &str, question: &Question, verdict: &Verdict, now: SystemTime) -> Vec<Change> {
     let mut res = Vec::new();
-    let mut consider = |with: &'static str, hypothetical: Verdict| {
+    let mut consider = |(with, with_zh): With, hypothetical: Verdict| {
         if (hypothetical.action, hypothetical.reason) != (verdict.action, verdict.reason) {
-            res.push(Change { with, verdict: Brief::from(&hypothetical) });
+            res.push(Change { with, with_zh, verdict: Brief::from(&hypothetical) });
         }
     };
     if matches!(verdict.reason, Reason::Exempt | Reason::InvalidName | Reason::NonWeb) {
@@ -66,25 +84,22 @@ pub fn changes(view: &View, provider: &str, question: &Question, verdict: &Verdi
         let hop = Hop::Resolved { addresses: &addresses, chain: &[] };
         let ranges = Arc::new(one_product(view, provider, addresses[0]));
         let behind = View { ranges, ..view.clone() };
-        consider(
-            "the name behind a CDN, WAF or anti-DDoS product of ours",
-            behind.judge(&Subject { hop, ..subject }, now),
-        );
+        consider(ACCELERATED, behind.judge(&Subject { hop, ..subject }, now));
     }
     if !question.is_in_line || question.name().is_some() {
         let abroad = View { ranges: Arc::new(Ranges::empty()), ..view.clone() };
         let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
         let hop = Hop::Resolved { addresses: &addresses, chain: &[] };
-        consider("the name on servers outside the mainland alone", abroad.judge(&Subject { hop, ..subject }, now));
+        consider(ABROAD, abroad.judge(&Subject { hop, ..subject }, now));
     }
     if verdict.reason == Reason::NotMainland {
-        consider("the name on a mainland server of ours", view.judge(&Subject { hop: Hop::InLine, ..subject }, now));
+        consider(ON_MAINLAND, view.judge(&Subject { hop: Hop::InLine, ..subject }, now));
     }
     res
 }
 
 /// The rows a life-cycle event could lead to from `row` (rules A.5).
-fn rows(provider: &str, domain: NameRef<'_>, row: Option<&Filing>) -> Vec<(&'static str, Option<Filing>)> {
+fn rows(provider: &str, domain: NameRef<'_>, row: Option<&Filing>) -> Vec<(With, Option<Filing>)> {
     let here = |row: &Filing| {
         let mut access = row.access.clone();
         access.push(provider.to_owned());
@@ -93,30 +108,30 @@ fn rows(provider: &str, domain: NameRef<'_>, row: Option<&Filing>) -> Vec<(&'sta
     let Some(row) = row else {
         let filed = elsewhere(domain);
         return vec![
-            ("a filing with access here (首次备案)", Some(here(&Filing { access: Vec::new(), ..filed.clone() }))),
-            ("a filing through another provider", Some(filed)),
+            (FILED_HERE, Some(here(&Filing { access: Vec::new(), ..filed.clone() }))),
+            (FILED_ELSEWHERE, Some(filed)),
         ];
     };
     let mut res = Vec::new();
     let is_here = row.access.iter().any(|id| id == provider);
     if row.restricted {
-        res.push(("the restriction lifted", Some(Filing { restricted: false, ..row.clone() })));
+        res.push((LIFTED, Some(Filing { restricted: false, ..row.clone() })));
     }
     match row.status {
         Status::Active if is_here => {
             let access: Vec<String> = row.access.iter().filter(|id| *id != provider).cloned().collect();
             let without = Filing { access, provisional_access_until: None, ..row.clone() };
-            res.push(("access here cancelled (取消接入)", Some(without)));
+            res.push((NO_ACCESS, Some(without)));
         }
-        Status::Active => res.push(("access here (接入备案)", Some(here(row)))),
+        Status::Active => res.push((ACCESS_HERE, Some(here(row)))),
         Status::Pending | Status::Rejected => {
-            res.push(("the filing approved", Some(Filing { status: Status::Active, ..row.clone() })));
+            res.push((APPROVED, Some(Filing { status: Status::Active, ..row.clone() })));
         }
-        Status::Cancelled | Status::Expired => res.push(("a new filing with access here", Some(here(row)))),
+        Status::Cancelled | Status::Expired => res.push((FILED_AGAIN, Some(here(row)))),
     }
     if row.status == Status::Active {
         let cancelled = Filing { status: Status::Cancelled, ..row.clone() };
-        res.push(("the site deregistered (注销网站)", Some(cancelled)));
+        res.push((DEREGISTERED, Some(cancelled)));
     }
     res
 }
