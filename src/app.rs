@@ -32,6 +32,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::process::Process;
 use crate::ops::recent::Recent;
 use crate::ops::reloader::Reloader;
+use crate::ops::seen::Seen;
 use crate::ops::status::StatusSource;
 use crate::ops::{JournalSettings, JournalWhat};
 use crate::policy::{Clock, Interest, SharedView, Sink, VerdictRecord};
@@ -129,7 +130,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 /// 6. The admin listener and the journal end last: they tell how the planes ended.
 pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartError> {
     let process = Process::begin();
-    let (recent, journal_counters) = (Arc::new(Recent::default()), Arc::new(journal::Counters::default()));
+    let seen = Seen::open(config.journal.unfiled.as_deref()).map_err(|error| unfiled_error(&config, &error))?;
+    let seen = Arc::new(seen);
+    let (recent, journal_counters) = (Arc::new(Recent::new(seen.clone())), Arc::new(journal::Counters::default()));
     let journal = Journal::open(&config.journal, journal_counters.clone(), recent.clone())?;
     let parts = Parts::look(&config).await;
     let data = Data::load(&config, &clock).await?;
@@ -170,7 +173,12 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
     let admin_counters = Arc::new(admin::Counters::default());
     let mut sources: Vec<Arc<dyn Observe>> = vec![Arc::new(process), faults.clone(), Arc::new(health.clone())];
     sources.extend(planes.sources().into_iter().chain(data.sources()).chain(parts.sources()));
-    sources.extend([journal_counters as _, Arc::new(SinkLosses(sink.clone())) as _, admin_counters.clone() as _]);
+    sources.extend([
+        seen.clone() as _,
+        journal_counters as _,
+        Arc::new(SinkLosses(sink.clone())) as _,
+        admin_counters.clone() as _,
+    ]);
     let metrics = Arc::new(Metrics::new(sources));
     let desk = Desk {
         source: StatusSource { health, metrics: metrics.clone(), process, planes: addrs.listening() },
@@ -194,7 +202,8 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
     // Whatever may fail comes before the first connection is taken.
     let giver = config.admin.handover.as_deref().map(Giver::bind).transpose()?;
     planes.serve(&mut serving, &mut behind, &drained);
-    last.spawn(journal.run(records, end));
+    last.spawn(journal.run(records, end.clone()));
+    keepers.spawn(seen.keep(end));
     let desk = Arc::new(desk);
     for listener in [listener, local].into_iter().flatten() {
         last.spawn(listener.run(desk.clone()));
@@ -278,12 +287,17 @@ async fn all(tasks: &mut JoinSet<()>) {
     while tasks.join_next().await.is_some() {}
 }
 
-/// The sink, open to what somebody reads: the journal, and the admin listener's table of blocks.
+fn unfiled_error(config: &Config, error: &io::Error) -> StartError {
+    let path = config.journal.unfiled.as_deref().unwrap_or(Path::new(""));
+    StartError::Setup { plane: "journal", reason: format!("journal.unfiled {}: {error}", path.display()) }
+}
+
+/// The sink, open to what somebody reads: the journal, the admin listener's table of blocks, the domains that are remembered.
 fn sink_for(journal: &JournalSettings, has_admin: bool) -> (Sink, mpsc::Receiver<VerdictRecord>) {
     match (journal.path.is_some(), journal.what) {
         (true, JournalWhat::All | JournalWhat::Sampled(_)) => Sink::of(Interest::All),
         (true, JournalWhat::Blocks) => Sink::of(Interest::Blocks),
-        (false, _) if has_admin => Sink::of(Interest::Blocks),
+        (false, _) if has_admin || journal.unfiled.is_some() => Sink::of(Interest::Blocks),
         // Nobody reads: the receiver's channel is at its end at once.
         (false, _) => (Sink::closed(), mpsc::channel(1).1),
     }

@@ -384,7 +384,7 @@ impl Checker<'_> {
             JournalWord::Blocks => JournalWhat::Blocks,
             JournalWord::Sampled => JournalWhat::Sampled(spec.journal.sample_one_in.max(1)),
         };
-        JournalSettings { path: path(&spec.journal.path), what }
+        JournalSettings { path: path(&spec.journal.path), what, unfiled: path(&spec.journal.unfiled) }
     }
 }
 

@@ -162,6 +162,7 @@ impl Journal {
             writer = on_blocking_thread(writer, move |writer| writer.work(&batch, work)).await;
         }
         on_blocking_thread(writer, |writer| writer.work(&[], Work { flush: true, ..Work::default() })).await;
+        recent.seen.clone().save_apart().await;
     }
 }
 

@@ -14,6 +14,7 @@ pub mod process;
 pub mod rates;
 pub mod recent;
 pub mod reloader;
+pub mod seen;
 pub mod settings;
 pub mod socket_path;
 pub mod status;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 use super::journal::{Line, rfc3339};
+use super::seen::Seen;
 use crate::model::DomainName;
 use crate::policy::{Action, Reason, VerdictRecord};
 
@@ -40,6 +41,8 @@ struct Blocked {
 
 /// See the module's text.
 pub struct Recent {
+    /// Unfiled domains that were met.
+    pub seen: Arc<Seen>,
     blocked: DashMap<DomainName, Blocked>,
     events: broadcast::Sender<Event>,
 }
@@ -53,15 +56,15 @@ pub struct Event {
     pub line: Arc<str>,
 }
 
-impl Default for Recent {
-    fn default() -> Self {
-        Self { blocked: DashMap::new(), events: broadcast::channel(EVENTS_MAX).0 }
-    }
-}
-
 impl Recent {
+    /// Nothing of late; domains are remembered in `seen`.
+    pub fn new(seen: Arc<Seen>) -> Self {
+        Self { seen, blocked: DashMap::new(), events: broadcast::channel(EVENTS_MAX).0 }
+    }
+
     /// Takes verdicts in.
     pub fn take(&self, batch: &[VerdictRecord]) {
+        self.seen.take(batch);
         for record in batch {
             self.count(record);
         }

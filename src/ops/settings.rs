@@ -40,6 +40,8 @@ pub struct JournalSettings {
     pub path: Option<PathBuf>,
     /// Which verdicts.
     pub what: JournalWhat,
+    /// Where unfiled domains that were met are remembered; `None` means in memory.
+    pub unfiled: Option<PathBuf>,
 }
 
 /// Form of the log on standard error.

@@ -281,6 +281,9 @@ pub struct JournalSpec {
     /// With what = "sampled": every block, and one allow in so many.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub sample_one_in: u32,
+    /// File in which unfiled domains are remembered that were met in live traffic, so that a restart calls none of them
+    /// new; "" for memory alone.
+    pub unfiled: String,
 }
 
 /// `journal.what`.
@@ -305,7 +308,7 @@ impl Default for JournalSpec {
             JournalWhat::Blocks => (JournalWord::Blocks, SAMPLE_ONE_IN),
             JournalWhat::Sampled(one_in) => (JournalWord::Sampled, one_in),
         };
-        Self { path: String::new(), what, sample_one_in }
+        Self { path: String::new(), what, sample_one_in, unfiled: String::new() }
     }
 }
 

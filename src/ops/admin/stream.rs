@@ -19,6 +19,7 @@ use super::answer::{Parameters, Problem, finish, json};
 use crate::drain::{DrainWatch, Phase};
 use crate::ops::rates::Meter;
 use crate::ops::recent::{self, TopRow};
+use crate::ops::seen::{Order, SeenRow};
 use crate::ops::status::StatusSource;
 use crate::policy::{Action, SinkGuest};
 
@@ -38,6 +39,13 @@ struct Top {
     top: Vec<TopRow>,
 }
 
+#[derive(Serialize)]
+struct Unfiled {
+    /// All that are remembered.
+    known: usize,
+    unfiled: Vec<SeenRow>,
+}
+
 /// The most blocked registrable domains.
 pub async fn top(
     State(desk): State<Arc<Desk>>,
@@ -45,6 +53,23 @@ pub async fn top(
 ) -> Result<Response, Problem> {
     let rows = Parameters::checked(pairs, &["n"])?.count("n", ROWS_DEFAULT, ROWS_MAX)?;
     Ok(json(StatusCode::OK, &Top { top: desk.recent.top(rows) }))
+}
+
+/// Unfiled domains that were met: the newest first, or `by=count`, `by=last`.
+pub async fn unfiled(
+    State(desk): State<Arc<Desk>>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Response, Problem> {
+    let parameters = Parameters::checked(pairs, &["n", "by"])?;
+    let rows = parameters.count("n", ROWS_DEFAULT, ROWS_MAX)?;
+    let order = match parameters.one("by")?.unwrap_or("first") {
+        "count" => Order::Count,
+        "first" => Order::First,
+        "last" => Order::Last,
+        other => return Err(Problem::parameter("by", format!("{other:?}; available: first, last, count"))),
+    };
+    let seen = &desk.recent.seen;
+    Ok(json(StatusCode::OK, &Unfiled { known: seen.len(), unfiled: seen.rows_by(order, rows) }))
 }
 
 /// What a reader gets.
