@@ -36,6 +36,7 @@ mod readme;
 mod registry;
 mod registry_admission;
 mod registry_events;
+mod registry_lint;
 mod registry_merge;
 mod registry_reload;
 mod registry_saved;
