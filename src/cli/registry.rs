@@ -1,5 +1,6 @@
-//! `icpgate registry compile|diff|export|lint|lookup|stat`.
+//! `icpgate registry compile|diff|export|history|lint|lookup|stat`.
 
+mod history;
 mod lint;
 mod output;
 mod stat;
@@ -42,6 +43,9 @@ pub enum Command {
     /// Write every row as a table or JSON lines, or a response policy zone for other resolvers
     #[command(after_help = output::EXPORT_EXAMPLES)]
     Export(output::ExportArguments),
+    /// Print the rows and events of a domain in the order in which they apply, with file and line
+    #[command(after_help = history::EXAMPLES)]
+    History(history::HistoryArguments),
     /// Print what the rule book finds in the registry; exit status 1 if it is grave
     #[command(after_help = lint::EXAMPLES)]
     Lint(lint::LintArguments),
@@ -94,6 +98,7 @@ pub fn run(common: &Common, command: &Command) -> anyhow::Result<Status> {
         Command::Compile(arguments) => output::compile(settings, arguments, now),
         Command::Export(arguments) => output::export(&loaded, arguments, now),
         Command::Diff(arguments) => print_diff(settings, arguments, now),
+        Command::History(arguments) => history::run(settings, arguments, now),
         Command::Lint(arguments) => lint::run(&loaded, arguments, now),
         Command::Lookup(arguments) => {
             let registry = data::registry(&loaded, now)?;

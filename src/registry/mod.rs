@@ -27,6 +27,7 @@ pub mod event;
 pub mod export;
 pub mod files;
 pub mod filing;
+pub mod history;
 pub mod index;
 pub mod issue;
 pub mod lint;

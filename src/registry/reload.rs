@@ -31,6 +31,7 @@ pub async fn run(
 ) {
     let mut paths = store.settings().paths.clone();
     paths.extend(store.settings().suffix_list.clone());
+    paths.extend(store.settings().lint.paths().cloned());
     let mut watch = Watch::new(&paths, store.settings().poll);
     let mut publisher = Publisher { generation: generation(&store), publish };
     // Whoever started without said why.
@@ -39,14 +40,26 @@ pub async fn run(
     // A state out of the snapshot file was compared by the stamps of files only: their contents are looked at now.
     let mut verify = store.is_unverified();
     let mut tried = None;
+    let mut linting: Option<JoinHandle<()>> = None;
     loop {
+        // One after the other: both go over all rows.
+        if tidying.is_none() && linting.is_none() && store.is_unlinted(SystemTime::now()) {
+            linting = Some(lint_beside(&store));
+        }
         let (mut request, mut cause) = (None, Cause::Poll);
         tokio::select! {
             biased;
-            () = drain.reached(Phase::Draining) => return,
+            () = drain.reached(Phase::Draining) => {
+                store.stop_linting();
+                return;
+            }
             () = finished(&mut tidying) => {
                 tidying = None;
                 publisher.publish_latest(&store);
+                continue;
+            }
+            () = finished(&mut linting) => {
+                linting = None;
                 continue;
             }
             () = std::future::ready(()), if verify => verify = false,
@@ -89,6 +102,12 @@ fn housekeeping(store: &Arc<Store>) -> JoinHandle<()> {
             }
         });
     })
+}
+
+/// Lints what is published.
+fn lint_beside(store: &Arc<Store>) -> JoinHandle<()> {
+    let store = store.clone();
+    tokio::task::spawn_blocking(move || apart(Rank::Idle, || store.lint_beside(SystemTime::now())))
 }
 
 /// Returns when the time of a waiting event has come, which is not the one `tried` before; never without one.

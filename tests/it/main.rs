@@ -4,6 +4,7 @@ mod allocations;
 mod bind_check;
 mod cli;
 mod cli_gate;
+mod cli_lint;
 mod cli_registry;
 mod config;
 mod corpus;

@@ -16,7 +16,8 @@ use crate::cli::text::Text;
 use crate::cli::{Status, data};
 use crate::config;
 use crate::count::plural;
-use crate::model::{Day, Region};
+use crate::model::Day;
+use crate::ops::status::ListStatus;
 use crate::ranges::Ranges;
 use crate::registry::lint::against::against;
 use crate::registry::lint::{FINDINGS_MAX, Findings, Language, Lists, Options, check, lint_loaded};
@@ -96,18 +97,11 @@ impl From<SeverityWord> for Severity {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LanguageWord {
+pub enum LanguageWord {
+    /// English
     En,
+    /// Chinese
     Zh,
-}
-
-/// A list the findings rest on.
-#[derive(Serialize)]
-struct ListLine {
-    key: &'static str,
-    file: String,
-    date: String,
-    entries: usize,
 }
 
 /// Everything that is told; findings in the order of files and lines.
@@ -121,7 +115,7 @@ struct Report {
     rows: usize,
     files: usize,
     digest: String,
-    lists: Vec<ListLine>,
+    lists: Vec<ListStatus>,
     /// Findings beyond those that are listed.
     hidden: u64,
     findings: Vec<Issue>,
@@ -140,7 +134,7 @@ pub fn run(configured: &config::Loaded, arguments: &LintArguments, now: SystemTi
     let settings = Settings { snapshot: None, ..with_paths(&configured.config.registry, &arguments.paths) };
     let lists = Lists::load(&settings.lint).context("registry.lint")?;
     let ranges = known_ranges(configured, now)?;
-    let is_ours = |net: &IpNet| ranges.as_deref().is_some_and(|ranges| is_ours_on_mainland(ranges, net));
+    let is_ours = |net: &IpNet| ranges.as_deref().is_some_and(|ranges| ranges.is_ours_on_mainland(net));
     let mut options = Options::new(Day::at(now), &lists);
     options.ours = ranges.as_ref().map(|_| (settings.provider.as_str(), &is_ours as _));
     let loaded = data::load_registry(&settings, now).context("registry")?;
@@ -175,11 +169,6 @@ fn known_ranges(configured: &config::Loaded, now: SystemTime) -> anyhow::Result<
         return Ok(None);
     }
     Ok(Some(data::ranges(configured, now)?.ranges.clone()))
-}
-
-fn is_ours_on_mainland(ranges: &Ranges, net: &IpNet) -> bool {
-    let is_ours = |addr| ranges.lookup(addr).is_some_and(|found| found.is_ours && found.region == Region::Mainland);
-    is_ours(net.network()) && is_ours(net.broadcast())
 }
 
 /// Loads the older state: tables, or a compiled copy.
@@ -217,31 +206,21 @@ impl Report {
             rows: loaded.snapshot.len(),
             files: loaded.files.len(),
             digest: format!("{:016x}", loaded.digest),
-            lists: list_lines(lists),
+            lists: lists.dates.iter().map(ListStatus::from).collect(),
             hidden,
             findings: found.issues,
         }
     }
 }
 
-fn list_lines(lists: &Lists) -> Vec<ListLine> {
-    let line = |list: &crate::registry::lint::ListDate| ListLine {
-        key: list.key,
-        file: list.file.clone(),
-        date: list.date.to_string(),
-        entries: list.entries,
-    };
-    lists.dates.iter().map(line).collect()
-}
-
 /// The language that is asked for, or that the environment speaks.
-fn language(arguments: &LintArguments) -> Language {
+pub fn language(asked: Option<LanguageWord>) -> Language {
     let spoken = || {
         let set = ["LC_ALL", "LC_MESSAGES", "LANG"].map(|name| std::env::var(name).unwrap_or_default());
         let first = set.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
         if first.starts_with("zh") { Language::Chinese } else { Language::English }
     };
-    match arguments.lang {
+    match asked {
         Some(LanguageWord::En) => Language::English,
         Some(LanguageWord::Zh) => Language::Chinese,
         None => spoken(),
@@ -261,7 +240,7 @@ fn message(issue: &Issue, language: Language) -> String {
 }
 
 fn print(report: &Report, arguments: &LintArguments) -> anyhow::Result<()> {
-    let language = language(arguments);
+    let language = language(arguments.lang);
     let mut text = Text::new();
     match if arguments.json { Form::Json } else { arguments.format } {
         Form::Csv => text.raw(&csv_text(report, language)?),

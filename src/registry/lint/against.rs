@@ -41,6 +41,19 @@ impl SiteMoves {
         self.count >= MOVES_MAX
     }
 
+    /// These, then those of `later`.
+    pub fn followed_by(mut self, later: Self) -> Self {
+        for (site_no, domains) in later.came {
+            self.came.entry(site_no).or_default().extend(domains);
+        }
+        for (site_no, domains) in later.gone {
+            self.gone.entry(site_no).or_default().extend(domains);
+        }
+        self.renumbered.extend(later.renumbered);
+        self.count += later.count;
+        self
+    }
+
     /// Notes what became of the row of one domain.
     pub fn note(&mut self, old: Option<&Filing>, new: Option<&Filing>) {
         let Some(domain) = new.or(old).map(|row| row.domain.clone()) else { return };
