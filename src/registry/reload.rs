@@ -1,7 +1,7 @@
 //! Hot reload: waits for a change, loads behind the serving threads, hands new snapshots to whoever publishes.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -43,9 +43,8 @@ pub async fn run(
     let mut linting: Option<JoinHandle<()>> = None;
     loop {
         // One after the other: both go over all rows.
-        if tidying.is_none() && linting.is_none() && store.is_unlinted(SystemTime::now()) {
-            linting = Some(lint_beside(&store));
-        }
+        let is_idle = tidying.is_none() && linting.is_none();
+        let lint_due = if is_idle { store.lint_due(SystemTime::now()) } else { None };
         let (mut request, mut cause) = (None, Cause::Poll);
         tokio::select! {
             biased;
@@ -60,6 +59,10 @@ pub async fn run(
             }
             () = finished(&mut linting) => {
                 linting = None;
+                continue;
+            }
+            () = until(lint_due) => {
+                linting = Some(lint_beside(&store));
                 continue;
             }
             () = std::future::ready(()), if verify => verify = false,
@@ -108,6 +111,14 @@ fn housekeeping(store: &Arc<Store>) -> JoinHandle<()> {
 fn lint_beside(store: &Arc<Store>) -> JoinHandle<()> {
     let store = store.clone();
     tokio::task::spawn_blocking(move || apart(Rank::Idle, || store.lint_beside(SystemTime::now())))
+}
+
+/// Returns at that time; never without one.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Returns when the time of a waiting event has come, which is not the one `tried` before; never without one.

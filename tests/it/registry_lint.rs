@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use icpgate::model::Day;
 use icpgate::registry::lint::against::against;
-use icpgate::registry::lint::{Findings, ListSettings, Lists, Options, lint_loaded};
+use icpgate::registry::lint::{CHECKS, Findings, ListSettings, Lists, Options, Reads, lint_loaded};
 use icpgate::registry::{Issue, Loaded, Settings, load_paths};
 use ipnet::IpNet;
+
+use crate::harness::app::{App, FILINGS};
 
 /// The day that dates in the corpus are held against.
 const TODAY: &str = "2026-11-24";
@@ -145,4 +147,29 @@ fn order_and_parts_change_nothing() {
     assert_eq!((few.issues.len(), few.len()), (3, expected.len() as u64));
     let stop = std::sync::atomic::AtomicBool::new(true);
     assert!(icpgate::registry::lint::lint_with(&state.snapshot, &Options { stop: Some(&stop), ..whole }).is_none());
+}
+
+#[tokio::test]
+async fn a_gate_counts_what_is_found_behind_its_reloads() {
+    let app = App::start().await;
+    let series = |rule: &str| format!("icpgate_registry_issues{{rule=\"{rule}\"}}");
+    let text = app.get("/metrics").await.body;
+    for check in CHECKS {
+        assert_eq!(text.contains(&series(check.id)), check.reads != Reads::World, "{}", check.id);
+    }
+    let counts = async |rule: &str, expected: f64| {
+        app.until(rule, async |app| ((app.metric(&series(rule)).await - expected).abs() < f64::EPSILON).then_some(()))
+            .await;
+    };
+    const NUMBER: &str = "京ICP备2021000777号-1";
+    app.write("registry/filings.csv", &format!("{FILINGS}shell.example,{NUMBER},,active\n"));
+    counts("R23", 1.0).await;
+    assert!((app.metric(&series("R6c")).await).abs() < f64::EPSILON);
+    // The number goes on to another domain.
+    let moved = format!("{FILINGS}shell.example,{NUMBER},,cancelled\nother.example,{NUMBER},self,active\n");
+    app.write("registry/filings.csv", &moved);
+    counts("R6c", 1.0).await;
+    counts("R23", 0.0).await;
+    let status = app.get("/v1/status").await.json();
+    assert_eq!(status["lists"][0]["key"], "registry.lint.suffixes");
 }

@@ -88,8 +88,8 @@ impl SiteMoves {
         // Rows that stayed under a number that others came to.
         let mut stayed: HashMap<&str, usize> = HashMap::new();
         if !self.came.is_empty() {
-            for (i, id) in new.ids().enumerate() {
-                if i % 4096 == 0 && options.is_stopped() {
+            for id in new.pieces().into_iter().flat_map(|piece| new.ids_in(piece)) {
+                if options.is_stopped() {
                     return None;
                 }
                 let row = new.filing(id);

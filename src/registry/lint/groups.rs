@@ -38,7 +38,8 @@ pub(super) struct Key {
     hash: u64,
     /// A hash of what rows of the group must agree in; [`NOT_IN_FORCE`] of a row that is not in force.
     value: u32,
-    id: FilingId,
+    /// Where the row is.
+    position: u32,
 }
 
 /// The value of rows that are not in force yet.
@@ -60,7 +61,7 @@ pub(super) fn keys(hasher: &RandomState, id: FilingId, row: &Filing, mut visit: 
     let key = |kind: Kind, text: &str, value: u32| Key {
         hash: u64::from(kind as u8) << 56 | hasher.hash_one(text) >> 8,
         value,
-        id,
+        position: id.position(),
     };
     // Never that of a row that is not in force.
     let value = |text: Option<&str>| text.map_or(1, |text| hasher.hash_one(text) as u32 | 2);
@@ -95,7 +96,7 @@ pub(super) fn keys(hasher: &RandomState, id: FilingId, row: &Filing, mut visit: 
 
 /// Checks the groups of all keys of one part.
 pub(super) fn check(snapshot: &Snapshot, mut keys: Vec<Key>, options: &Options<'_>, found: &mut Findings) {
-    keys.sort_unstable_by_key(|key| (key.hash, key.id.position()));
+    keys.sort_unstable_by_key(|key| (key.hash, key.position));
     let limits_sites = options.lists.provinces.iter().any(|known| known.sites_per_subject.is_some());
     let limits_accounts = options.lists.provinces.iter().any(|known| known.sites_per_account.is_some());
     for group in keys.chunk_by(|a, b| a.hash == b.hash) {
@@ -111,7 +112,8 @@ pub(super) fn check(snapshot: &Snapshot, mut keys: Vec<Key>, options: &Options<'
         if !is_of_interest {
             continue;
         }
-        let mut rows: Vec<Filing> = group.iter().take(GROUP_ROWS_MAX).map(|key| snapshot.filing(key.id)).collect();
+        let mut rows: Vec<Filing> =
+            group.iter().take(GROUP_ROWS_MAX).map(|key| snapshot.filing(FilingId::at(key.position))).collect();
         rows.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         let mut checker = GroupChecker { options, found };
         match kind {

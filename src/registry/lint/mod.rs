@@ -30,7 +30,7 @@ use ipnet::IpNet;
 
 use super::cores::on_all_cores;
 use super::issue::{Issue, Severity};
-use super::{FilingId, Loaded, Settings, Snapshot};
+use super::{Loaded, Settings, Snapshot};
 use crate::model::Day;
 pub use checks::{CHECKS, Check, Language, Reads, check, title};
 use groups::Key;
@@ -146,18 +146,15 @@ pub fn lint(snapshot: &Snapshot, today: Day) -> Vec<Issue> {
 
 /// Checks every row of a snapshot alone and all of them together; `None` when it was stopped.
 pub fn lint_with(snapshot: &Snapshot, options: &Options<'_>) -> Option<Findings> {
-    /// Rows of one piece of work.
-    const SLICE_ROWS: usize = 8192;
     let hasher = RandomState::new();
-    let ids: Vec<FilingId> = snapshot.ids().collect();
-    let slices: Vec<&[FilingId]> = ids.chunks(SLICE_ROWS).collect();
-    let parts = (ids.len() * groups::KEYS_A_ROW / options.keys_max.max(1) + 1) as u64;
+    let pieces = snapshot.pieces();
+    let parts = (snapshot.len() * groups::KEYS_A_ROW / options.keys_max.max(1) + 1) as u64;
     let mut res = Findings::at_most(options.findings_max);
     for part in 0..parts {
-        let work = |slice: &&[FilingId]| {
+        let work = |&piece: &(u32, u32)| {
             let mut found = Findings::at_most(options.findings_max);
             let mut keys = Vec::new();
-            for &id in slice.iter().take_while(|_| !options.is_stopped()) {
+            for id in snapshot.ids_in(piece).take_while(|_| !options.is_stopped()) {
                 let filing = snapshot.filing(id);
                 if part == 0 {
                     row::check(&filing, options, &mut found);
@@ -170,7 +167,7 @@ pub fn lint_with(snapshot: &Snapshot, options: &Options<'_>) -> Option<Findings>
             }
             (found, keys)
         };
-        let done = on_all_cores(&slices, work).expect("checking a row does not panic");
+        let done = on_all_cores(&pieces, work).expect("checking a row does not panic");
         if options.is_stopped() {
             return None;
         }

@@ -45,13 +45,13 @@ impl Store {
         lock(&self.linting).ours = Some(ours);
     }
 
-    /// True when there is something new to lint and the rest after the last time is over.
-    pub fn is_unlinted(&self, now: SystemTime) -> bool {
-        let Some(loaded) = self.loaded() else { return false };
+    /// When there is something new to lint: at once, or after the rest; `None` while there is nothing.
+    pub fn lint_due(&self, now: SystemTime) -> Option<Instant> {
+        let loaded = self.loaded()?;
         let wanted = self.lint_subject(&loaded, now);
         let linting = lock(&self.linting);
-        let rests = linting.rests_until.is_some_and(|until| Instant::now() < until);
-        !rests && linting.seen.as_ref() != Some(&wanted)
+        let is_news = linting.seen.as_ref() != Some(&wanted);
+        is_news.then(|| linting.rests_until.unwrap_or_else(Instant::now))
     }
 
     /// The lists in use with their dates; empty before the first pass.
