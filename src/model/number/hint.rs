@@ -80,9 +80,10 @@ const MISTAKEN: [(char, char); 26] = [
 ///
 /// `None` for a number that is right, and for text nobody can make a number of. What is proposed parses without repair.
 pub fn hint(text: &str, year_max: i32) -> Option<FilingNumber> {
-    let text = text.trim().trim_matches(['"', '\'', '“', '”']);
+    let written = text.trim();
+    let text = written.trim_matches(['"', '\'', '“', '”']);
     match FilingNumber::parse(text, year_max) {
-        Ok((number, _)) => Some(number).filter(|number| number.to_text() != text),
+        Ok((number, _)) => Some(number).filter(|number| number.to_text() != written),
         Err(NumberError::PublicSecurity | NumberError::Year(_)) => None,
         Err(_) => {
             let (clean, _) = canonical_characters(text).ok()?;
@@ -127,8 +128,10 @@ fn with_province_letter(text: &str) -> String {
     text.to_owned()
 }
 
-/// Replaces letters that look like digits wherever a digit stands beside them.
+/// Replaces letters that look like digits in runs of digits.
 fn with_digits(text: &str) -> String {
+    /// Digits that make letters beside them doubtful: one alone may be the class of a licence.
+    const DIGITS_MIN: usize = 2;
     let all: Vec<char> = text.chars().collect();
     let looks = |c: char| c.is_ascii_digit() || matches!(c, 'O' | 'I' | 'L');
     let mut res = String::new();
@@ -141,7 +144,9 @@ fn with_digits(text: &str) -> String {
             continue;
         }
         let run = &all[at..end];
-        let has_digits = run.iter().filter(|c| c.is_ascii_digit()).count() * 2 >= run.len();
+        let has_digits = run.iter().filter(|c| c.is_ascii_digit()).count() >= DIGITS_MIN
+            // A service number begins with a digit.
+            || res.ends_with('-');
         res.extend(run.iter().map(|&c| match c {
             'O' if has_digits => '0',
             'I' | 'L' if has_digits => '1',
