@@ -141,12 +141,14 @@ pub(super) fn object_cells<'a>(
 ) -> Result<Vec<Cell<'a>>, String> {
     let mut res = Vec::with_capacity(object.len());
     for (written, value) in object {
-        if is_passed_over(written) {
-            continue;
-        }
-        let key = canonical_key(written).ok_or_else(|| {
-            format!("unknown key {written:?}; did you mean {}? (own keys begin with x_)", nearest_key(written))
-        })?;
+        let key = match canonical_key(written) {
+            Some(key) => key,
+            None if is_passed_over(written) => continue,
+            None => {
+                let nearest = nearest_key(written);
+                return Err(format!("unknown key {written:?}; did you mean {nearest}? (own keys begin with x_)"));
+            }
+        };
         let text = match value {
             serde_json::Value::Null => continue,
             serde_json::Value::String(text) => Cow::Borrowed(text.as_str()),

@@ -109,8 +109,12 @@ fn housekeeping(store: &Arc<Store>) -> JoinHandle<()> {
 
 /// Lints what is published.
 fn lint_beside(store: &Arc<Store>) -> JoinHandle<()> {
+    /// Up to so many rows it is over in a moment, and somebody may wait for the gauges.
+    const SOON_ROWS_MAX: usize = 100_000;
+    let rows = store.loaded().map_or(0, |loaded| loaded.snapshot.len());
+    let rank = if rows > SOON_ROWS_MAX { Rank::Idle } else { Rank::Soon };
     let store = store.clone();
-    tokio::task::spawn_blocking(move || apart(Rank::Idle, || store.lint_beside(SystemTime::now())))
+    tokio::task::spawn_blocking(move || apart(rank, || store.lint_beside(SystemTime::now())))
 }
 
 /// Returns at that time; never without one.

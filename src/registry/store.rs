@@ -341,7 +341,7 @@ impl Store {
             Examined::Different(plan) => {
                 self.admit(inner.state.active(), &plan, shrink)?;
                 if inner.loaded.is_some() {
-                    self.note_moves(&inner.state, &plan);
+                    self.note_moves(&inner.state, &plan, generation);
                 }
                 let diff = plan.diff.clone();
                 inner.state.commit(*plan);

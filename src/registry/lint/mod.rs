@@ -40,8 +40,8 @@ pub use lists::{ListDate, ListError, ListSettings, Lists};
 pub const FINDINGS_MAX: usize = 1_000_000;
 /// Keys a command holds at a time: half a gigabyte.
 pub const KEYS_MAX: usize = 32 << 20;
-/// Keys a running gate holds at a time: 16 MiB, which it has beside the rows anyway.
-pub const KEYS_MAX_BESIDE: usize = 1 << 20;
+/// Keys a running gate holds at a time: 32 MiB, and as much again while those of all cores come together.
+pub const KEYS_MAX_BESIDE: usize = 2 << 20;
 
 /// Says whether an address or prefix of a row is ours on the mainland (rule R16).
 pub type IsOurs<'a> = &'a (dyn Fn(&IpNet) -> bool + Sync);
@@ -148,7 +148,7 @@ pub fn lint(snapshot: &Snapshot, today: Day) -> Vec<Issue> {
 pub fn lint_with(snapshot: &Snapshot, options: &Options<'_>) -> Option<Findings> {
     let hasher = RandomState::new();
     let pieces = snapshot.pieces();
-    let parts = (snapshot.len() * groups::KEYS_A_ROW / options.keys_max.max(1) + 1) as u64;
+    let parts = parts(snapshot.len(), options.keys_max);
     let mut res = Findings::at_most(options.findings_max);
     for part in 0..parts {
         let work = |&piece: &(u32, u32)| {
@@ -180,6 +180,11 @@ pub fn lint_with(snapshot: &Snapshot, options: &Options<'_>) -> Option<Findings>
     }
     res.sort();
     Some(res)
+}
+
+/// In how many parts the keys of so many rows are held, at most `keys_max` at a time.
+pub(super) fn parts(rows: usize, keys_max: usize) -> u64 {
+    (rows * groups::KEYS_A_ROW / keys_max.max(1) + 1) as u64
 }
 
 /// Everything the linter finds in a loaded registry beside what the load found; `None` when it was stopped.
