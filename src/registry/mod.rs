@@ -5,11 +5,13 @@
 //!                     └ blocks that were there are not parsed      └ overlay in front of the base, folded by tidy
 //! ```
 //!
-//! Only `source`, `files`, `saved`, `store`, `reload` touch files or the clock; the rest are functions of their
-//! arguments. A published snapshot never changes. Names match exactly. Nothing here decides a verdict.
+//! Only `source`, `files`, `saved`, `store`, `reload`, and for people `reading`, `history`, `lint::{lists, facts}` touch
+//! files or the clock; the rest are functions of their arguments. A published snapshot never changes. Names match
+//! exactly. Nothing here decides a verdict.
 //!
 //! Limits: `source::{FILE_OCTETS_MAX, TEXT_OCTETS_MAX, FILES_MAX}`, `parse::{ROW_OCTETS_MAX, ROWS_MAX, ISSUES_MAX}`,
-//! `row::CELL_OCTETS_MAX`, `arena::{CHUNK_OCTETS_MAX, CHUNKS_MAX}`, `dictionary::TEXTS_MAX`, and the settings' shares.
+//! `row::CELL_OCTETS_MAX`, `arena::{CHUNK_OCTETS_MAX, CHUNKS_MAX}`, `dictionary::TEXTS_MAX`,
+//! `lint::{FINDINGS_MAX, KEYS_MAX, KEYS_MAX_BESIDE}`, and the settings' shares.
 
 pub mod arena;
 pub mod block;
