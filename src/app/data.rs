@@ -32,6 +32,13 @@ impl Data {
     pub async fn load(config: &Config, clock: &Clock) -> Result<Self, StartError> {
         let registry = Arc::new(registry::Store::new(config.registry.clone()));
         let ranges = Arc::new(ranges::Store::new(config.ranges.clone()));
+        if !config.ranges.paths().is_empty() {
+            let known = ranges.clone();
+            // Before they are loaded nobody can say that an address is not ours.
+            registry.lint_with_addresses(Arc::new(move |net| {
+                known.loaded().is_none_or(|loaded| loaded.ranges.is_ours_on_mainland(net))
+            }));
+        }
         let now = clock.now();
         let (store, other_store) = (registry.clone(), ranges.clone());
         let loading = spawn_blocking(move || match store.reload(now, Shrink::Refuse) {

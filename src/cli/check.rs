@@ -18,7 +18,7 @@ use crate::ops::Missing;
 use crate::ops::load_line::LoadLine;
 use crate::ranges;
 use crate::registry;
-use crate::registry::lint::{lint, title};
+use crate::registry::lint::{Lists, Options, lint_loaded, title};
 use crate::registry::{Issue, LoadError, Settings, Severity, Store, load_store};
 
 /// Shown below the help.
@@ -56,7 +56,7 @@ pub struct Form {
 struct Group {
     severity: Severity,
     rule: &'static str,
-    title: &'static str,
+    title: String,
     count: usize,
     /// The first few, or all.
     findings: Vec<Issue>,
@@ -132,12 +132,6 @@ pub fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Status> {
     print(sections, form, begun)
 }
 
-/// Checks a registry alone, for `registry lint`.
-pub fn registry_alone(settings: &Settings, form: &Form, now: SystemTime) -> anyhow::Result<Status> {
-    let begun = Instant::now();
-    print(vec![check_registry(settings, form, now)], form, begun)
-}
-
 fn check_configuration(loaded: &Loaded) -> Section {
     let set = config::show::effective(loaded).iter().filter(|key| key.origin != "default").count();
     let name = loaded.file.as_ref().map_or(config::demo::NAME.to_owned(), |file| file.display().to_string());
@@ -167,14 +161,20 @@ fn check_registry(settings: &Settings, form: &Form, now: SystemTime) -> Section 
     let line = LoadLine::begin(store.progress());
     let loaded = load_store(&store, now);
     drop(line);
-    match loaded {
-        Err(LoadError { reasons }) => Section::failed(NAME, reasons),
-        Ok(loaded) => {
+    match (loaded, Lists::load(&settings.lint)) {
+        (Err(LoadError { reasons }), lists) => {
+            Section::failed(NAME, reasons.into_iter().chain(lists.err().map(|error| error.to_string())).collect())
+        }
+        (Ok(_), Err(error)) => Section::failed(NAME, vec![error.to_string()]),
+        (Ok(loaded), Ok(lists)) => {
             let registry::Loaded { snapshot, files, digest, issues, .. } = &*loaded;
             let summary =
                 format!("{} of {}, digest {digest:016x}", plural(snapshot.len(), "row"), plural(files.len(), "file"));
-            let found = lint(snapshot, Day::at(now));
-            let mut res = Section::new(NAME, summary).with_issues(issues.iter().cloned().chain(found), form);
+            let options = Options::new(Day::at(now), &lists);
+            let (found, reasons) = lint_loaded(settings, &loaded, &options, now).unwrap_or_default();
+            let all = issues.iter().cloned().chain(found.issues);
+            let mut res = Section::new(NAME, summary).with_issues(all, form);
+            res.warnings.extend(reasons);
             // A copy of its own the gate writes anew; one that was signed for it somebody must bring.
             let refused = store.copy_refused().filter(|_| settings.snapshot_keys.is_some());
             res.warnings.extend(refused.map(|reason| format!("registry.snapshot: not used: {reason}")));

@@ -159,6 +159,10 @@ fn print_status(body: &Value, text: &mut Text) {
             data["loaded_at"].as_str().map_or_else(|| "not loaded".to_owned(), |at| format!("loaded {at}"))
         ));
     }
+    for list in body["lists"].as_array().into_iter().flatten() {
+        let file = list["file"].as_str().filter(|file| !file.is_empty()).unwrap_or("compiled in");
+        text.line(format_args!("list      {} of {}, {file}", shown(&list["key"]), shown(&list["date"])));
+    }
     for plane in body["planes"].as_array().into_iter().flatten() {
         let addrs: Vec<&str> = texts(&plane["addresses"]).collect();
         text.line(format_args!("{:<9} {} ({})", shown(&plane["plane"]), addrs.join(" "), shown(&plane["transports"])));

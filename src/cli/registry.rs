@@ -1,5 +1,7 @@
-//! `icpgate registry compile|diff|export|lint|lookup|stat`.
+//! `icpgate registry compile|diff|export|history|lint|lookup|stat`.
 
+mod history;
+mod lint;
 mod output;
 mod stat;
 
@@ -13,7 +15,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
 use super::text::Text;
-use super::{Common, Status, check, data};
+use super::{Common, Status, data};
 use crate::model::{Day, DomainName};
 use crate::registry::diff::{Change, diff_on};
 use crate::registry::search::{beginning_with, below};
@@ -24,8 +26,7 @@ Examples:
   icpgate registry lookup www.filed.example
   icpgate registry lookup --suffix com.cn --limit 20
   icpgate registry stat --config icpgate.toml
-  icpgate registry diff old.csv.zst new.csv.zst
-  icpgate registry lint --all conf/registry";
+  icpgate registry diff old.csv.zst new.csv.zst";
 
 /// Changes a diff prints unless told `--all`.
 const CHANGES_SHOWN: usize = 50;
@@ -44,9 +45,12 @@ pub enum Command {
     /// Write every row as a table or JSON lines, or a response policy zone for other resolvers
     #[command(after_help = output::EXPORT_EXAMPLES)]
     Export(output::ExportArguments),
-    /// Print the findings of the registry alone
-    #[command(after_help = EXAMPLES)]
-    Lint(LintArguments),
+    /// Print the rows and events of a domain in the order in which they apply, with file and line
+    #[command(after_help = history::EXAMPLES)]
+    History(history::HistoryArguments),
+    /// Print what the rule book finds in the registry; exit status 1 if it is grave
+    #[command(after_help = lint::EXAMPLES)]
+    Lint(lint::LintArguments),
     /// Print the row that governs a name, with file and line, or rows by a part of their name; exit status 1 if there is none
     #[command(after_help = EXAMPLES)]
     Lookup(LookupArguments),
@@ -65,15 +69,6 @@ pub struct DiffArguments {
     /// Print every change
     #[arg(long)]
     all: bool,
-}
-
-/// What `lint` takes.
-#[derive(Args)]
-pub struct LintArguments {
-    /// Files or directories instead of the configured ones
-    paths: Vec<PathBuf>,
-    #[command(flatten)]
-    form: check::Form,
 }
 
 /// What `lookup` takes.
@@ -105,9 +100,8 @@ pub fn run(common: &Common, command: &Command) -> anyhow::Result<Status> {
         Command::Compile(arguments) => output::compile(settings, arguments, now),
         Command::Export(arguments) => output::export(&loaded, arguments, now),
         Command::Diff(arguments) => print_diff(settings, arguments, now),
-        Command::Lint(arguments) => {
-            check::registry_alone(&with_paths(settings, &arguments.paths), &arguments.form, now)
-        }
+        Command::History(arguments) => history::run(settings, arguments, now),
+        Command::Lint(arguments) => lint::run(&loaded, arguments, now),
         Command::Lookup(arguments) => {
             let registry = data::registry(&loaded, now)?;
             if arguments.names.is_empty() { find(&registry.snapshot, arguments) } else { lookup(&registry, arguments) }

@@ -22,6 +22,11 @@ impl Text {
         self.lines.push('\n');
     }
 
+    /// Adds text as it is.
+    pub fn raw(&mut self, text: &str) {
+        self.lines.push_str(text);
+    }
+
     /// Adds an empty line.
     pub fn gap(&mut self) {
         self.lines.push('\n');

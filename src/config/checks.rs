@@ -22,6 +22,7 @@ use crate::policy::Rules;
 use crate::policy::rules::Exempt;
 use crate::ranges;
 use crate::registry;
+use crate::registry::lint::ListSettings;
 use crate::registry::saved::PublicKeys;
 
 mod dns;
@@ -238,6 +239,14 @@ impl Checker<'_> {
             snapshot: path(&text.snapshot),
             snapshot_keys: self.snapshot_keys(&text.snapshot, &text.snapshot_key),
             bind_check: text.bind_check,
+            lint: ListSettings {
+                suffixes: path(&text.lint.suffixes),
+                provinces: path(&text.lint.provinces),
+                naming_words: path(&text.lint.naming_words),
+                categories: path(&text.lint.categories),
+                registrars: path(&text.lint.registrars),
+                codes_per_server: size(text.lint.codes_per_server),
+            },
             ..registry::Settings::new(&spec.provider.id, Vec::new())
         }
     }

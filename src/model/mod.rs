@@ -16,7 +16,7 @@ pub use address::{one_client, parse_ip_literal, unwrap};
 pub use day::Day;
 pub use filing::{Facts, OriginSide, Status};
 pub use name::{DomainName, NameError, NameRef};
-pub use number::{FilingNumber, NumberError, NumberKind};
+pub use number::{FilingNumber, NumberError, NumberKind, hint};
 pub use product::{Product, Region};
 pub use subject::{Hop, Host, Subject, Via};
 pub use suffix::SuffixTable;

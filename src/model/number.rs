@@ -5,6 +5,10 @@
 
 use thiserror::Error;
 
+mod hint;
+
+pub use hint::{PROVINCE_NAMES, hint};
+
 /// The letters of the 31 provinces in use (rules B.1).
 pub const PROVINCES: &str = "京津冀晋蒙辽吉黑沪苏浙皖闽赣鲁豫鄂湘粤桂琼渝蜀黔滇藏陕陇青宁新";
 /// Letters people write instead, with the one in use.

@@ -121,7 +121,7 @@ pub const FAMILIES: &[Family] = &[
     gauge("registry_age_seconds", &[], "Time since a load or an unchanged reload last confirmed the registry."),
     gauge("registry_filings", &["status"], "Filings by state."),
     gauge("registry_generation", &[], "Generation of the registry in use."),
-    gauge("registry_issues", &["rule"], "Findings in the registry's files."),
+    gauge("registry_issues", &["rule"], "Errors and warnings in the registry by check."),
     gauge("registry_loaded_timestamp_seconds", &[], "When the registry in use was loaded."),
     histogram("registry_reload_seconds", &[], "Duration of registry loads that published."),
     counter("registry_reloads_total", &["outcome"], "Registry reloads."),

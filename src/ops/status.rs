@@ -10,6 +10,7 @@ use super::health::{Health, Note};
 use super::journal::rfc3339;
 use super::metrics::Metrics;
 use super::process::{Process, VERSION, resident_octets};
+use crate::registry::lint::ListDate;
 
 /// One data set in use.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +27,26 @@ pub struct DataStatus {
     pub issues: usize,
     /// Files it was read from.
     pub files: usize,
+}
+
+/// One list that findings rest on.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListStatus {
+    /// The key of the configuration.
+    pub key: &'static str,
+    /// The file; empty for the compiled-in list.
+    pub file: String,
+    /// As of when it holds.
+    pub date: String,
+    /// Entries.
+    pub entries: usize,
+}
+
+impl From<&ListDate> for ListStatus {
+    fn from(list: &ListDate) -> Self {
+        let ListDate { key, file, date, entries } = list;
+        Self { key, file: file.clone(), date: date.to_string(), entries: *entries }
+    }
 }
 
 /// One plane.
@@ -82,6 +103,8 @@ pub struct Status {
     pub registry: DataStatus,
     /// Seconds since the registry was last loaded or found unchanged.
     pub registry_age_seconds: u64,
+    /// Lists that findings in the registry rest on.
+    pub lists: Vec<ListStatus>,
     /// The ranges.
     pub ranges: DataStatus,
     /// Local zones.
@@ -140,6 +163,7 @@ impl StatusSource {
             warnings: readiness.warnings,
             registry: self.registry(),
             registry_age_seconds: age.as_secs(),
+            lists: health.registry.lint_lists().iter().map(ListStatus::from).collect(),
             ranges: self.ranges(),
             zones: health.dns.zone_count(),
             planes: self.planes.clone(),

@@ -186,6 +186,12 @@ impl Ranges {
         self.matches.get(id as usize).copied()
     }
 
+    /// True when a whole prefix is ours and stands where a filing is needed (rule R16).
+    pub fn is_ours_on_mainland(&self, net: &IpNet) -> bool {
+        let is_ours = |addr| self.lookup(addr).is_some_and(|found| found.is_ours && found.region.needs_filing());
+        is_ours(net.network()) && is_ours(net.broadcast())
+    }
+
     /// The product whose CNAME suffix holds `target`; the longest suffix wins.
     pub fn cname(&self, target: NameRef<'_>) -> Option<CnameMatch> {
         let mut at = Some(target);

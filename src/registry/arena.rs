@@ -217,6 +217,23 @@ impl Arena {
         (0..self.chunks.len()).flat_map(|number| self.positions_in(number, 1, u32::MAX))
     }
 
+    /// All entries in spans of whole blocks of some `octets` each, for work on parts.
+    pub fn pieces(&self, octets: u32) -> Vec<(u32, u32)> {
+        let mut res = Vec::new();
+        for (number, chunk) in self.chunks.iter().enumerate() {
+            let end = u32::try_from(chunk.entries.len()).expect("a chunk is below 4 GiB");
+            let mut begin = 1;
+            for &(at, _) in &chunk.blocks {
+                if at.saturating_sub(begin) >= octets {
+                    res.push((join(number, begin as usize), join(number, begin as usize) + (at - begin)));
+                    begin = at;
+                }
+            }
+            res.push((join(number, begin as usize), join(number, begin as usize) + end.saturating_sub(begin)));
+        }
+        res
+    }
+
     /// The whole row at a position.
     pub fn filing(&self, position: u32, dictionary: &Dictionary, places: &Places) -> Filing {
         let entry = self.entry(position);

@@ -55,6 +55,12 @@ pub struct Issue {
     pub value: String,
     /// What is wrong and what would have been right.
     pub message: String,
+    /// The same in Chinese, where it says more than the words of its check; else empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message_zh: String,
+    /// The value that would be right, where one can be proposed; else empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub fix: String,
 }
 
 /// Characters of a value that a finding repeats: enough to find it, too few to fill a log.
@@ -72,6 +78,8 @@ impl Issue {
             key: String::new(),
             value: String::new(),
             message: message.into(),
+            message_zh: String::new(),
+            fix: String::new(),
         }
     }
 
@@ -85,6 +93,18 @@ impl Issue {
         key.clone_into(&mut self.key);
         self.column = column;
         self.value = value.chars().take(VALUE_CHARS_MAX).collect();
+        self
+    }
+
+    /// Says it in Chinese too.
+    pub fn in_chinese(mut self, message: impl Into<String>) -> Self {
+        self.message_zh = message.into();
+        self
+    }
+
+    /// Proposes a value.
+    pub fn with_fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = fix.into();
         self
     }
 }

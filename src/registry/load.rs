@@ -1,7 +1,7 @@
 //! From files to a plan: what a look at all of them finds, and what of it would be published.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,10 +11,11 @@ use super::files::{Content, FileChange, FileReader, FileState, Look, Text, forma
 use super::memory::NamelessFile;
 use super::parse::ParsedChanges;
 use super::progress::LoadTimes;
+use super::saved::{self, Circumstances};
 use super::snapshot::Schedule;
 use super::source::{self, Stamp};
 use super::state::{NewEvents, Plan, State, Viewpoint};
-use super::store::{FileSummary, LoadError, Loaded, ReloadOutcome, Shrink, Store, lock};
+use super::store::{FileSummary, LoadError, Loaded, ReloadOutcome, Shrink, Store, content_hash, lock};
 use super::{Settings, Snapshot};
 use crate::model::{Day, SuffixTable};
 
@@ -31,6 +32,29 @@ pub fn load_store(store: &Store, now: SystemTime) -> Result<Arc<Loaded>, LoadErr
             store.loaded().ok_or_else(|| LoadError { reasons: vec!["nothing was loaded".to_owned()] })
         }
     }
+}
+
+/// Loads a compiled copy alone, without the tables it was made from: for commands that compare.
+pub fn load_copy(settings: &Settings, path: &Path, now: SystemTime) -> Result<Arc<Loaded>, LoadError> {
+    let refuse = |message: String| one(format!("{}: {message}", path.display()));
+    let (suffixes, suffix_hash) = match &settings.suffix_list {
+        None => (SuffixTable::built_in(), 0),
+        Some(list) => {
+            let text = source::read_file(list).and_then(source::utf8);
+            let text = text.map_err(|error| one(format!("{}: {error}", list.display())))?;
+            let table = SuffixTable::parse(&text).map_err(|error| one(format!("{}: {error}", list.display())))?;
+            (table, content_hash(text.as_bytes()))
+        }
+    };
+    let provider = settings.provider.clone();
+    let year = Day::at(now).year();
+    let circumstances = Circumstances { provider, encoding: settings.encoding.label(), suffix_hash, year };
+    let state = match &settings.snapshot_keys {
+        Some(keys) => saved::read_signed(path, &circumstances, keys),
+        None => saved::read(path, &circumstances),
+    };
+    let state = state.map_err(|error| refuse(error.to_string()))?;
+    Ok(Arc::new(loaded(settings, &state, 1, Arc::new(suffixes), (now, LoadTimes::default()))))
 }
 
 impl Store {

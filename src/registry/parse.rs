@@ -11,7 +11,7 @@ use super::arena::Rows;
 use super::block::{BlockReader, Findings};
 use super::event::{Event, read_event};
 use super::issue::{Issue, Severity};
-use super::row::{Cell, RowContext, canonical_key, nearest_key};
+use super::row::{Cell, RowContext, canonical_key, is_passed_over, nearest_key};
 use super::split::{Quoting, next_record};
 
 /// Octets of one row.
@@ -101,12 +101,12 @@ pub fn split_header(mut begun: Vec<u8>) -> Result<Header, HeaderError> {
     Ok(Header { columns, text, next_line, rest })
 }
 
-/// The canonical key of each column; `None` for `x_` columns, which are the operator's own.
+/// The canonical key of each column; `None` for those that a load passes over.
 fn read_header(header: &csv::StringRecord) -> Result<Vec<Option<&'static str>>, FileError> {
     let mut res = Vec::new();
     for (i, written) in header.iter().enumerate() {
         let written = written.trim();
-        if written.starts_with("x_") {
+        if is_passed_over(written) {
             res.push(None);
             continue;
         }
@@ -141,12 +141,14 @@ pub(super) fn object_cells<'a>(
 ) -> Result<Vec<Cell<'a>>, String> {
     let mut res = Vec::with_capacity(object.len());
     for (written, value) in object {
-        if written.starts_with("x_") {
-            continue;
-        }
-        let key = canonical_key(written).ok_or_else(|| {
-            format!("unknown key {written:?}; did you mean {}? (own keys begin with x_)", nearest_key(written))
-        })?;
+        let key = match canonical_key(written) {
+            Some(key) => key,
+            None if is_passed_over(written) => continue,
+            None => {
+                let nearest = nearest_key(written);
+                return Err(format!("unknown key {written:?}; did you mean {nearest}? (own keys begin with x_)"));
+            }
+        };
         let text = match value {
             serde_json::Value::Null => continue,
             serde_json::Value::String(text) => Cow::Borrowed(text.as_str()),

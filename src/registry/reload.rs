@@ -1,7 +1,7 @@
 //! Hot reload: waits for a change, loads behind the serving threads, hands new snapshots to whoever publishes.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -31,6 +31,7 @@ pub async fn run(
 ) {
     let mut paths = store.settings().paths.clone();
     paths.extend(store.settings().suffix_list.clone());
+    paths.extend(store.settings().lint.paths().cloned());
     let mut watch = Watch::new(&paths, store.settings().poll);
     let mut publisher = Publisher { generation: generation(&store), publish };
     // Whoever started without said why.
@@ -39,14 +40,29 @@ pub async fn run(
     // A state out of the snapshot file was compared by the stamps of files only: their contents are looked at now.
     let mut verify = store.is_unverified();
     let mut tried = None;
+    let mut linting: Option<JoinHandle<()>> = None;
     loop {
+        // One after the other: both go over all rows.
+        let is_idle = tidying.is_none() && linting.is_none();
+        let lint_due = if is_idle { store.lint_due(SystemTime::now()) } else { None };
         let (mut request, mut cause) = (None, Cause::Poll);
         tokio::select! {
             biased;
-            () = drain.reached(Phase::Draining) => return,
+            () = drain.reached(Phase::Draining) => {
+                store.stop_linting();
+                return;
+            }
             () = finished(&mut tidying) => {
                 tidying = None;
                 publisher.publish_latest(&store);
+                continue;
+            }
+            () = finished(&mut linting) => {
+                linting = None;
+                continue;
+            }
+            () = until(lint_due) => {
+                linting = Some(lint_beside(&store));
                 continue;
             }
             () = std::future::ready(()), if verify => verify = false,
@@ -89,6 +105,24 @@ fn housekeeping(store: &Arc<Store>) -> JoinHandle<()> {
             }
         });
     })
+}
+
+/// Lints what is published.
+fn lint_beside(store: &Arc<Store>) -> JoinHandle<()> {
+    /// Up to so many rows it is over in a moment, and somebody may wait for the gauges.
+    const SOON_ROWS_MAX: usize = 100_000;
+    let rows = store.loaded().map_or(0, |loaded| loaded.snapshot.len());
+    let rank = if rows > SOON_ROWS_MAX { Rank::Idle } else { Rank::Soon };
+    let store = store.clone();
+    tokio::task::spawn_blocking(move || apart(rank, || store.lint_beside(SystemTime::now())))
+}
+
+/// Returns at that time; never without one.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Returns when the time of a waiting event has come, which is not the one `tried` before; never without one.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::Filing;
 use super::domain::clean_domain;
 use super::issue::{Issue, Severity};
-use crate::model::{Day, DomainName, FilingNumber, Status, SuffixTable};
+use crate::model::{Day, DomainName, FilingNumber, Status, SuffixTable, hint};
 
 /// Octets of one cell; the longest real one, a subject's name, is under 300.
 pub const CELL_OCTETS_MAX: usize = 4096;
@@ -41,6 +41,29 @@ pub const KEYS: [(&str, &[&str]); 25] = [
     ("registrar", &["注册商"]),
     ("source", &["来源"]),
 ];
+
+/// Columns that only the linter reads, with their Chinese names; a load passes over them as over the operator's own.
+pub const FACTS: [(&str, &[&str]); 9] = [
+    ("domain_holder", &["域名持有者"]),
+    ("holder_relation", &["持有者关系"]),
+    ("holder_proof", &["持有者证明"]),
+    ("illegal_content", &["违法内容"]),
+    ("certificate_type", &["证件类型"]),
+    ("certificate_province", &["证件省份"]),
+    ("residence_permit", &["居住证"]),
+    ("server", &["服务器"]),
+    ("site_product", &["建站产品"]),
+];
+
+/// Finds the key of a column that only the linter reads.
+pub fn fact_key(written: &str) -> Option<&'static str> {
+    FACTS.iter().find(|(key, aliases)| *key == written || aliases.contains(&written)).map(|&(key, _)| key)
+}
+
+/// True for columns that a load passes over: the operator's own, and those for the linter.
+pub fn is_passed_over(written: &str) -> bool {
+    written.starts_with("x_") || fact_key(written).is_some()
+}
 
 /// Finds the canonical key for a written one.
 pub fn canonical_key(written: &str) -> Option<&'static str> {
@@ -144,11 +167,11 @@ impl RowReader<'_, '_> {
         let mut filing = Filing { file: self.context.file.clone(), line: self.line, ..Filing::new(domain) };
         let mut access_seen = false;
         for cell in cells {
+            access_seen |= cell.key == "access";
             if cell.text.len() > CELL_OCTETS_MAX {
                 self.note(Severity::Error, "limit", Some(cell), format!("longer than {CELL_OCTETS_MAX} octets"));
                 continue;
             }
-            access_seen |= cell.key == "access";
             self.cell(&mut filing, cell);
         }
         if !access_seen {
@@ -218,15 +241,29 @@ impl RowReader<'_, '_> {
         match FilingNumber::parse(cell.text.trim(), self.context.year) {
             Ok((number, repairs)) => {
                 if !repairs.is_empty() {
-                    let message = format!("{}; expected {}", repairs.join(", "), number.to_text());
+                    let right = number.to_text();
+                    let message = format!("{}; expected {right}", repairs.join(", "));
                     self.note(Severity::Warning, "R20", Some(cell), message);
+                    self.propose(&right, "备案号书写有误，应写作");
                 }
                 Some(number)
             }
             Err(error) => {
-                self.note(Severity::Error, "R20", Some(cell), error.to_string());
+                let right = hint(cell.text.trim(), self.context.year).map(|number| number.to_text());
+                let proposal = right.as_ref().map(|right| format!("; did you mean {right}?")).unwrap_or_default();
+                self.note(Severity::Error, "R20", Some(cell), format!("{error}{proposal}"));
+                if let Some(right) = right {
+                    self.propose(&right, "备案号无法识别，是否应为");
+                }
                 None
             }
+        }
+    }
+
+    /// Adds to the finding that was noted last what would be right.
+    fn propose(&mut self, right: &str, zh: &str) {
+        if let Some(issue) = self.issues.pop() {
+            self.issues.push(issue.with_fix(right).in_chinese(format!("{zh} {right}")));
         }
     }
 
@@ -322,7 +359,7 @@ pub(super) fn read_list(text: &str, mut refuse: impl FnMut(&str)) -> Result<Vec<
     all_are_ids.then_some(res).ok_or(())
 }
 
-fn is_true(text: &str) -> Option<bool> {
+pub(super) fn is_true(text: &str) -> Option<bool> {
     match text.trim() {
         "1" | "true" | "TRUE" | "True" | "是" => Some(true),
         "0" | "false" | "FALSE" | "False" | "否" | "" => Some(false),

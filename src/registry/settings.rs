@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::lint::ListSettings;
 use super::saved::PublicKeys;
 
 /// Text encoding of the tables.
@@ -48,6 +49,8 @@ pub struct Settings {
     pub snapshot_keys: Option<PublicKeys>,
     /// Compare addresses with the row's `addresses` (`bind_check`).
     pub bind_check: bool,
+    /// What the linter compares rows with.
+    pub lint: ListSettings,
     /// From so many octets of rows on, the old ones wait in a file while most of them are replaced.
     pub moved_out_from: usize,
 }
@@ -79,6 +82,7 @@ impl Settings {
             snapshot: None,
             snapshot_keys: None,
             bind_check: false,
+            lint: ListSettings::default(),
             moved_out_from: MOVED_OUT_FROM,
         }
     }

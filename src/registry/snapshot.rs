@@ -31,7 +31,7 @@ impl FilingId {
         self.position
     }
 
-    fn at(position: u32) -> Self {
+    pub(super) fn at(position: u32) -> Self {
         Self { position, place: 0 }
     }
 
@@ -220,6 +220,23 @@ impl Snapshot {
     /// Every row's id; rows of one part of a file together.
     pub fn ids(&self) -> impl Iterator<Item = FilingId> + use<> {
         self.table.positions().into_iter().map(FilingId::at)
+    }
+
+    /// All rows in parts for work on all cores; [`Snapshot::ids_in`] gives those of one. Holds no list of rows.
+    pub(super) fn pieces(&self) -> Vec<(u32, u32)> {
+        /// Octets of the entries of one part: some ten thousand rows.
+        const PIECE_OCTETS: u32 = 256 << 10;
+        self.table.arena.pieces(PIECE_OCTETS)
+    }
+
+    /// The ids of the rows of one part, those that do not count left out.
+    pub(super) fn ids_in(&self, (begin, end): (u32, u32)) -> impl Iterator<Item = FilingId> + '_ {
+        let Table { arena, .. } = &self.table;
+        let counts = |&position: &u32| {
+            let entry = arena.entry(position);
+            !entry.is_tombstone() && self.table.find(entry.name()) == Some(position)
+        };
+        arena.span(begin, end).filter(counts).map(FilingId::at)
     }
 
     /// Every row, in the order of [`Snapshot::ids`].

@@ -3,6 +3,7 @@
 //! A worse state never replaces a better one silently: a file that cannot be read whole, a file that vanished, or a loss of
 //! more than the set share refuses the reload, and the reasons stay in [`Store::health`] until a reload succeeds.
 
+mod linting;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ use super::source;
 use super::state::{Plan, State};
 use super::{Settings, Snapshot};
 use crate::model::{Day, SuffixTable};
+use linting::Linting;
+pub use linting::OurAddresses;
 
 /// Whether a loss of rows is accepted this once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +101,7 @@ pub struct Store {
     loaded: Mutex<Option<Arc<Loaded>>>,
     reloads: Mutex<Reloads>,
     moved_out: Notify,
+    linting: Mutex<Linting>,
     counters: Arc<Counters>,
     pub(super) progress: Arc<Progress>,
     pub(super) copy_refused: Mutex<Option<String>>,
@@ -113,6 +117,7 @@ impl Store {
             loaded: Mutex::default(),
             reloads: Mutex::default(),
             moved_out: Notify::new(),
+            linting: Mutex::default(),
             counters: Arc::default(),
             progress: Arc::default(),
             copy_refused: Mutex::default(),
@@ -352,6 +357,9 @@ impl Store {
             }
             Examined::Different(plan) => {
                 self.admit(inner.state.active(), &plan, shrink)?;
+                if inner.loaded.is_some() {
+                    self.note_moves(&inner.state, &plan, generation);
+                }
                 let diff = plan.diff.clone();
                 inner.state.commit(*plan);
                 diff

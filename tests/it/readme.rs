@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use icpgate::ops::metrics::FAMILIES;
 use icpgate::policy::Reason;
+use icpgate::registry::lint::CHECKS;
 
 use super::harness::binary::Binary;
 
@@ -201,6 +202,21 @@ fn reasons_and_rules_of_the_table_are_the_programs() {
             let quoted = id.strip_suffix('…').map_or_else(|| format!("\"{id}\""), |start| format!("\"{start}"));
             assert!(rules.contains(&quoted), "{name}: {id}: no such rule");
         }
+    }
+}
+
+#[test]
+fn the_table_of_findings_is_the_programs() {
+    for name in READMES {
+        let text = readme(name);
+        let heading = "| check | severity | 检查项 · what | 应为 · what would be right | reads | source |";
+        let rows = text.lines().skip_while(|line| *line != heading).skip(2).take_while(|line| line.starts_with('|'));
+        let known = CHECKS.iter().map(|check| {
+            let (severity, reads) = (check.severity.label(), check.reads.label());
+            let fix = format!("{} · {}", check.fix_zh, check.fix_en);
+            format!("| `{}` | {severity} | {} | {fix} | {reads} | {} |", check.id, check.title(), check.source)
+        });
+        assert_eq!(rows.map(str::to_owned).collect::<Vec<_>>(), known.collect::<Vec<_>>(), "{name}");
     }
 }
 

@@ -8,10 +8,11 @@ use clap::{Args, ValueEnum};
 
 use super::text::Text;
 use super::{Common, Status, data};
-use crate::model::{DomainName, Via};
+use crate::model::{Day, DomainName, Via};
 use crate::policy::explain::{Explanation, OwnedHost, Question};
 use crate::policy::{Action, Mode, Rules, View};
 
+mod as_of;
 mod print;
 mod zone;
 
@@ -23,6 +24,7 @@ Examples:
   icpgate explain www.example.com --address 192.0.2.1 --cname a.cdn-global.self.example
   icpgate explain 203.0.113.10                           a host that is a bare address
   icpgate explain example.com --via http                 as if it stood on a mainland server behind the gate
+  icpgate explain example.com --at 2027-01-01            what dated rows and events will have made of it
 
 The decision id is made of the registrable domain, the reason and the generations of registry and ranges: the same on every
 plane, another one after each published reload even where the verdict stays. Here both generations are 1.
@@ -46,9 +48,16 @@ pub struct Arguments {
     /// The plane that asks [default: dns with addresses, http without]
     #[arg(long, value_enum)]
     via: Option<ViaWord>,
+    /// The verdict as of noon of this day, by what the files say today
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = read_day)]
+    at: Option<Day>,
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+fn read_day(text: &str) -> Result<Day, String> {
+    Day::parse(text).map_err(|error| error.to_string())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -61,11 +70,18 @@ enum ViaWord {
 
 /// Explains one name.
 pub fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Status> {
-    let now = SystemTime::now();
-    let loaded = data::configuration(common)?;
+    let mut loaded = data::configuration(common)?;
     let mut notes = Vec::new();
+    let now = match arguments.at {
+        Some(day) => as_of::time(&mut loaded.config.registry, day),
+        None => SystemTime::now(),
+    };
     let view = data::view(&loaded, now, &mut notes)?;
     let question = read_question(&loaded, &view, arguments, &mut notes)?;
+    let view = match arguments.at {
+        Some(day) => as_of::view(view, &loaded.config.registry.provider, question.name(), day, &mut notes),
+        None => view,
+    };
     let provider = &loaded.config.provider.id;
     let is_judged = arguments.qtype.as_deref().is_none_or(is_judged_type);
     let view = if is_judged { view } else { without_web(view, &question, arguments, &mut notes) };

@@ -11,6 +11,8 @@ use crate::cli::text::Text;
 use crate::cli::{Status, data};
 use crate::count::plural;
 use crate::ops::process::processor_time;
+use crate::ops::status::ListStatus;
+use crate::registry::lint::Lists;
 use crate::registry::{FileSummary, Loaded, Settings, Snapshot};
 
 /// Values of a list that are printed.
@@ -31,7 +33,8 @@ pub fn run(settings: &Settings, arguments: &StatArguments, now: SystemTime) -> a
     let before = processor_time();
     let loaded = data::load_registry(settings, now).context("registry")?;
     let processor = before.zip(processor_time()).map(|(before, after)| after.saturating_sub(before));
-    let report = Report::new(&loaded, &settings.provider, processor);
+    let lists = Lists::load(&settings.lint).context("registry.lint")?;
+    let report = Report::new(&loaded, &lists, &settings.provider, processor);
     let mut text = Text::new();
     if arguments.json {
         text.json(&report)?;
@@ -48,6 +51,7 @@ struct Report {
     rows: usize,
     digest: String,
     files: Vec<File>,
+    lists: Vec<ListStatus>,
     status: BTreeMap<&'static str, usize>,
     active: Active,
     access: BTreeMap<String, usize>,
@@ -89,7 +93,7 @@ struct Seconds {
 }
 
 impl Report {
-    fn new(loaded: &Loaded, provider: &str, processor: Option<Duration>) -> Self {
+    fn new(loaded: &Loaded, lists: &Lists, provider: &str, processor: Option<Duration>) -> Self {
         let Loaded { snapshot, files, times, digest, .. } = loaded;
         let octets = octets_of(snapshot);
         let names = snapshot.len().max(1) as f64;
@@ -97,6 +101,7 @@ impl Report {
             rows: snapshot.len(),
             digest: format!("{digest:016x}"),
             files: files.iter().map(File::of).collect(),
+            lists: lists.dates.iter().map(ListStatus::from).collect(),
             status: snapshot.rows_by_status().map(|(status, count)| (status.label(), count)).into(),
             active: Active::default(),
             access: BTreeMap::new(),
@@ -162,6 +167,11 @@ impl Report {
         top("access provider", &self.access, text);
         top("province", &self.province, text);
         top("suffix", &self.suffix, text);
+        text.line(text.strong("lists of the linter"));
+        for ListStatus { key, file, date, entries } in &self.lists {
+            let file = if file.is_empty() { "compiled in" } else { file };
+            text.line(format_args!("  {key:<28} {date}  {}, {file}", plural(*entries, "line")));
+        }
         self.print_times(text);
         text.line(text.strong("octets a name"));
         for (section, octets) in &self.octets {

@@ -126,6 +126,27 @@ pub struct RegistrySpec {
     /// (policy.on-old-registry); 0 for no limit.
     #[schemars(range(min = 0, max = 315_360_000))]
     pub max_age_seconds: u64,
+    /// What `icpgate registry lint` and the gauges of findings compare rows with.
+    pub lint: LintSpec,
+}
+
+/// `[registry.lint]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LintSpec {
+    /// Approved suffixes to use instead of the compiled-in ones; "" for those.
+    pub suffixes: String,
+    /// Provinces and their limits, likewise.
+    pub provinces: String,
+    /// Words no site name has, likewise.
+    pub naming_words: String,
+    /// Categories with rules of their own, likewise.
+    pub categories: String,
+    /// Approved registrars; "" leaves them unchecked.
+    pub registrars: String,
+    /// Service codes of one server; 0 where no limit is known.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub codes_per_server: u64,
 }
 
 impl Default for RegistrySpec {
@@ -142,6 +163,7 @@ impl Default for RegistrySpec {
             suffix_list: String::new(),
             bind_check: settings.bind_check,
             max_age_seconds: FaultSettings::default().registry_age_max.map_or(0, |age| age.as_secs()),
+            lint: LintSpec::default(),
         }
     }
 }

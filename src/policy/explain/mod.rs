@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 pub use self::steps::{Place, Step};
-pub use self::what_if::Change;
+pub use self::what_if::{Change, with_row};
 use super::{Verdict, VerdictReport, View};
 use crate::model::{DomainName, Hop, Host, Subject, Via, parse_ip_literal};
 

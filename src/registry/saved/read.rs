@@ -375,11 +375,11 @@ fn read_issues(codes: &mut Codes<'_>) -> Result<Vec<Issue>, SavedError> {
             _ => Severity::Error,
         };
         let rule = known_rule(codes.text());
-        let file = codes.text().into();
+        let file: Arc<str> = codes.text().into();
         let mut text = || codes.text().to_owned();
         let (key, value, message) = (text(), text(), text());
         let (line, column) = (u32::try_from(codes.number()).unwrap_or(0), u32::try_from(codes.number()).unwrap_or(0));
-        res.push(Issue { severity, rule, file, line, column, key, value, message });
+        res.push(Issue { column, ..Issue::at(severity, rule, &file, line, message) }.in_cell(&key, column, &value));
     }
     Ok(res)
 }

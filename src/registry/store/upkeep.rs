@@ -96,6 +96,8 @@ impl Store {
     /// place for the file, memory must do.
     pub(super) fn make_room(&self, inner: &mut Inner) {
         let Some(before) = inner.loaded.clone() else { return };
+        // A pass of the linter holds the old rows.
+        self.stop_linting();
         let directory = self.settings.room_directory();
         match inner.state.table.arena.moved_out(&directory, inner.state.table.overlay.positions()) {
             Ok(arena) => {
