@@ -25,6 +25,7 @@ use crate::count::Observe;
 use crate::drain::{DrainSignal, DrainWatch, Phase};
 use crate::ops::admin::{self, Desk, Listener, READERS_MAX};
 use crate::ops::faults::Faults;
+use crate::ops::files::SnapshotFile;
 use crate::ops::handover::{self, Giver, HandoverError, Taken};
 use crate::ops::health::{Health, SinkLosses};
 use crate::ops::journal::{self, Journal, JournalError};
@@ -170,6 +171,7 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
     let mut sources: Vec<Arc<dyn Observe>> = vec![Arc::new(process), faults.clone(), Arc::new(health.clone())];
     sources.extend(planes.sources().into_iter().chain(data.sources()).chain(parts.sources()));
     sources.extend([journal_counters as _, Arc::new(SinkLosses(sink.clone())) as _, admin_counters.clone() as _]);
+    sources.push(Arc::new(SnapshotFile::of(&config.registry)));
     let metrics = Arc::new(Metrics::new(sources));
     let desk = Desk {
         source: StatusSource { health, metrics: metrics.clone(), process, planes: addrs.listening() },

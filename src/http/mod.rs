@@ -31,6 +31,7 @@ pub mod counters;
 pub mod demo;
 pub mod draining;
 mod entry;
+mod expiry;
 pub mod flows;
 pub mod gate;
 pub mod head;

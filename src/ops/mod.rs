@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod faults;
+pub mod files;
 pub mod handover;
 pub mod health;
 pub mod holder;

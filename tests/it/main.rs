@@ -23,6 +23,7 @@ mod http_relay;
 mod lessons;
 mod load_line;
 mod names;
+mod observing;
 mod ops;
 mod ops_admin;
 mod ops_faults;

@@ -6,6 +6,7 @@ mod browser;
 mod clients;
 mod h2;
 mod profiles;
+mod promtool;
 mod quic;
 mod redirect;
 mod slow;
