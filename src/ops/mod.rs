@@ -1,5 +1,6 @@
 //! Operation: metrics, journal, admin listener, health, logs. Reads what the planes count; decides nothing.
 
+pub mod activation;
 pub mod admin;
 pub mod faults;
 pub mod files;
@@ -9,6 +10,7 @@ pub mod holder;
 pub mod journal;
 pub mod load_line;
 pub mod log;
+pub mod manager;
 pub mod metrics;
 pub mod parts;
 pub mod process;
@@ -16,5 +18,6 @@ pub mod recent;
 pub mod reloader;
 pub mod settings;
 pub mod status;
+pub mod successor;
 
 pub use settings::{AdminSettings, FaultSettings, JournalSettings, JournalWhat, LogFormat, Missing};
