@@ -5,6 +5,7 @@ mod backends;
 mod browser;
 mod clients;
 mod h2;
+mod package;
 mod profiles;
 mod promtool;
 mod quic;
