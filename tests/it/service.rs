@@ -201,6 +201,33 @@ async fn given_sockets_are_served_and_the_next_gate_follows_on_a_signal() {
     listener.wait_for("STOPPING=1");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_next_gate_that_cannot_serve_changes_nothing() {
+    let given = Given::new();
+    let listener = Listener::bind(&given.dir.path().join("notify"));
+    let mut first = given.start("http:dns:dns");
+    listener.wait_for("READY=1");
+    let file = given.dir.path().join("icpgate.toml");
+    let good = fs::read_to_string(&file).expect("a file");
+    fs::write(&file, "version = 1\n[dns]\nlisten = 53\n").expect("writes");
+    first.signal(Signal::USR2);
+    let begun = Instant::now();
+    let log = || fs::read_to_string(given.dir.path().join("log")).expect("a log");
+    while !log().contains("the next gate ended, this one goes on") {
+        assert!(begun.elapsed() < PATIENCE && first.0.try_wait().expect("a child").is_none(), "{}", log());
+        tokio::task::yield_now().await;
+    }
+    given.serves().await;
+    // And from there on as ever.
+    fs::write(&file, good).expect("writes");
+    first.signal(Signal::USR2);
+    let ready = listener.wait_for("MAINPID=");
+    let pid = ready.lines().find_map(|line| line.strip_prefix("MAINPID=")?.parse().ok()).and_then(Pid::from_raw);
+    let _next = Orphan(pid.expect("a process"));
+    assert!(first.ends().success());
+    given.serves().await;
+}
+
 #[test]
 fn what_is_no_socket_is_refused_by_its_name() {
     let given = Given::new();
