@@ -23,6 +23,7 @@ mod http_page;
 mod http_relay;
 mod lessons;
 mod load_line;
+mod manifests;
 mod names;
 mod observing;
 mod ops;
