@@ -25,19 +25,22 @@ use crate::count::Observe;
 use crate::drain::{DrainSignal, DrainWatch, Phase};
 use crate::ops::admin::{self, Attempts, Desk, Listener, READERS_MAX};
 use crate::ops::faults::Faults;
+use crate::ops::files::SnapshotFile;
 use crate::ops::handover::{self, Giver, HandoverError, Taken};
 use crate::ops::health::{Health, SinkLosses};
 use crate::ops::journal::{self, Journal, JournalError};
+use crate::ops::manager::Manager;
 use crate::ops::metrics::Metrics;
 use crate::ops::process::Process;
 use crate::ops::recent::Recent;
 use crate::ops::reloader::Reloader;
 use crate::ops::seen::Seen;
 use crate::ops::status::StatusSource;
+use crate::ops::successor::Successor;
 use crate::ops::{JournalSettings, JournalWhat};
 use crate::policy::{Clock, Interest, SharedView, Sink, VerdictRecord};
 use crate::registry::{LoadError, Shrink};
-use crate::sockets::Sockets;
+use crate::sockets::{Opened, Sockets};
 
 /// Longest time answers under way may take once the gate drains; then everything ends.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -114,9 +117,25 @@ impl Running {
     }
 }
 
+/// What a gate has from outside beside its configuration.
+#[derive(Default)]
+pub struct Surroundings {
+    /// The time of day.
+    pub clock: Clock,
+    /// Who started it.
+    pub manager: Arc<Manager>,
+    /// The sockets it was started with.
+    pub opened: Vec<Opened>,
+}
+
 /// Starts the gate by the machine's clock.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    start_at(config, Clock::System).await
+    start_in(config, Surroundings::default()).await
+}
+
+/// Starts the gate by a clock of its own.
+pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartError> {
+    start_in(config, Surroundings { clock, ..Surroundings::default() }).await
 }
 
 /// Starts the gate. The order is part of what it promises:
@@ -126,9 +145,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 /// 3. The admin listener is bound before the planes: of two gates started by mistake the second then ends before it
 ///    takes a share of the first one's UDP packets (`SO_REUSEPORT`).
 /// 4. Nothing is served before every socket is bound.
-/// 5. The sockets of a gate that runs are taken over after the data are there, and it is told to end when all is served.
+/// 5. The sockets of a gate that runs are taken over after the data are there, and it is told to end when all is served;
+///    the service manager is told before that, or it would take the end of the old one for the end of the service.
 /// 6. The admin listener and the journal end last: they tell how the planes ended.
-pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartError> {
+pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Running, StartError> {
+    let Surroundings { clock, manager, opened } = surroundings;
     let process = Process::begin();
     let seen = Seen::open(config.journal.unfiled.as_deref()).map_err(|error| unfiled_error(&config, &error))?;
     let seen = Arc::new(seen);
@@ -141,7 +162,7 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
     faults.look();
 
     let (sink, records) = sink_for(&config.journal, config.admin.listen.is_some() || config.admin.socket.is_some());
-    let (sockets, taken) = take_over(config.admin.handover.as_deref()).await?;
+    let (sockets, taken) = take_over(config.admin.handover.as_deref(), opened).await?;
     let listener = Listener::bind(&config.admin, &sockets).await.map_err(admin_error)?;
     let local = Listener::bind_local(&config.admin).map_err(admin_error)?;
     let planes = Planes::bind(&config, &view, &sink, &sockets).await?;
@@ -178,6 +199,7 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
         journal_counters as _,
         Arc::new(SinkLosses(sink.clone())) as _,
         admin_counters.clone() as _,
+        Arc::new(SnapshotFile::of(&config.registry)) as _,
     ]);
     let metrics = Arc::new(Metrics::new(sources));
     let desk = Desk {
@@ -212,6 +234,11 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
     if unused > 0 {
         tracing::info!(unused, "closed sockets that are configured no more");
     }
+    for unused in sockets.forget_opened() {
+        tracing::warn!(unused, "the service manager gave a socket that no listen key names");
+    }
+    manager.ready(&view, taken.is_some());
+    keepers.spawn(manager.run(view.clone(), drained.clone()));
     if let Some(taken) = taken
         && let Err(error) = taken.serving().await
     {
@@ -227,10 +254,10 @@ pub async fn start_at(config: Config, clock: Clock) -> Result<Running, StartErro
 }
 
 /// The sockets of the gate that runs, where it is to give them away.
-async fn take_over(path: Option<&Path>) -> Result<(Arc<Sockets>, Option<Taken>), StartError> {
-    let Some(path) = path else { return Ok(Default::default()) };
+async fn take_over(path: Option<&Path>, opened: Vec<Opened>) -> Result<(Arc<Sockets>, Option<Taken>), StartError> {
+    let Some(path) = path else { return Ok((Arc::new(Sockets::default().with_opened(opened)), None)) };
     let (inherited, taken) = handover::take(path).await?;
-    Ok((Arc::new(Sockets::to_give_away(inherited)), taken))
+    Ok((Arc::new(Sockets::to_give_away(inherited).with_opened(opened)), taken))
 }
 
 /// Everything that runs, by when it may end.
@@ -317,13 +344,15 @@ fn admin_error(error: admin::BindError) -> StartError {
 /// The signals the gate obeys.
 struct Signals {
     hangup: Signal,
+    next: Signal,
     end: EndSignals,
 }
 
 impl Signals {
     fn listen() -> io::Result<Self> {
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self { hangup: signal(SignalKind::hangup())?, end: EndSignals { interrupt, terminate } })
+        let (hangup, next) = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined2())?);
+        Ok(Self { hangup, next, end: EndSignals { interrupt, terminate } })
     }
 }
 
@@ -355,14 +384,18 @@ pub enum RunError {
 }
 
 /// Runs the gate until a signal ends it: SIGHUP reloads everything and opens the journal anew, SIGTERM and SIGINT drain,
-/// a second of them stops at once. One of them during the start ends it there: nothing is served yet.
+/// a second of them stops at once. One of them during the start ends it there: nothing is served yet. SIGUSR2 starts the
+/// next gate, which takes over.
 ///
 /// A load that the end of the start cut off goes on on its thread; the caller's runtime must not wait for it.
-pub async fn run(config: Config) -> Result<(), RunError> {
+pub async fn run(config: Config, opened: Vec<Opened>) -> Result<(), RunError> {
     // Before the data are loaded: a SIGHUP that comes early must not end the process.
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
     // A task of its own, since steps of the start that block must not keep the signals waiting.
-    let mut starting = tokio::spawn(start(config));
+    let successor = config.admin.handover.is_some().then(Successor::of_process);
+    let manager = Arc::new(Manager::of_process());
+    let surroundings = Surroundings { clock: Clock::System, manager: manager.clone(), opened };
+    let mut starting = tokio::spawn(start_in(config, surroundings));
     let started = tokio::select! {
         started = &mut starting => started,
         () = signals.end.recv() => {
@@ -372,13 +405,16 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         }
     };
     let running = started.map_err(|_| PartFailed("the start"))??;
-    let (reloader, drain) = (running.reloader.clone(), running.drain.clone());
+    let (reloader, drain, view) = (running.reloader.clone(), running.drain.clone(), running.view.clone());
     let mut ended = std::pin::pin!(running.wait());
     let mut asked_to_end = false;
     loop {
         tokio::select! {
             ended = ended.as_mut() => return Ok(ended?),
-            _ = signals.hangup.recv() => drop(tokio::spawn(reload_on_hangup(reloader.clone()))),
+            _ = signals.hangup.recv() => {
+                drop(tokio::spawn(reload_on_hangup(reloader.clone(), manager.clone(), view.clone())));
+            }
+            _ = signals.next.recv() => start_next(successor.as_ref()),
             () = signals.end.recv() => {
                 drain.advance(if asked_to_end { Phase::Stopped } else { Phase::Draining });
                 asked_to_end = true;
@@ -387,7 +423,23 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     }
 }
 
-async fn reload_on_hangup(reloader: Reloader) {
+async fn reload_on_hangup(reloader: Reloader, manager: Arc<Manager>, view: SharedView) {
+    manager.reloading();
     let report = reloader.reload(Shrink::Refuse).await;
+    manager.ready(&view, false);
     tracing::info!(done = report.done.len(), refused = report.refused.len(), "reloaded on SIGHUP");
+}
+
+/// Starts the next gate where this one has a place to hand over at.
+fn start_next(successor: Option<&io::Result<Successor>>) {
+    match successor {
+        None => tracing::warn!("SIGUSR2 starts the next gate only where admin.handover is set"),
+        Some(Err(error)) => {
+            tracing::error!(%error, "the next gate cannot be started: this program's path is not known")
+        }
+        Some(Ok(successor)) => match successor.start() {
+            Ok(pid) => tracing::info!(pid, "started the next gate"),
+            Err(error) => tracing::error!(%error, "the next gate cannot be started"),
+        },
+    }
 }

@@ -1,4 +1,5 @@
-//! Listening sockets by what they are for: bound anew, or taken over from a gate that is being replaced.
+//! Listening sockets by what they are for: bound anew, taken over from a gate that is being replaced, or opened by the
+//! service manager.
 //!
 //! A socket that changes hands keeps what waits in it: connections nobody accepted yet, datagrams nobody read. Whoever binds
 //! one asks here first, and shows it here afterwards, so that it can be given to the next gate.
@@ -29,10 +30,31 @@ impl fmt::Display for SocketId {
     }
 }
 
+/// A socket that the service manager opened. It knows addresses and transports, and nothing of planes.
+#[derive(Debug)]
+pub struct Opened {
+    /// What it is called there, for messages.
+    pub name: String,
+    /// `tcp` or `udp`.
+    pub transport: &'static str,
+    /// Where it is bound, which is what it is asked for by.
+    pub addr: SocketAddr,
+    /// The socket.
+    pub fd: OwnedFd,
+}
+
+/// One of them, and whether somebody asked for it.
+#[derive(Debug)]
+struct Kept {
+    opened: Opened,
+    is_used: bool,
+}
+
 /// The sockets of one gate.
 #[derive(Debug, Default)]
 pub struct Sockets {
     inherited: Mutex<HashMap<String, VecDeque<OwnedFd>>>,
+    opened: Mutex<Vec<Kept>>,
     /// `None` where none are to be given away.
     offered: Option<Mutex<Vec<(String, OwnedFd)>>>,
 }
@@ -44,14 +66,42 @@ impl Sockets {
         for (id, fd) in inherited {
             res.entry(id).or_default().push_back(fd);
         }
-        Self { inherited: Mutex::new(res), offered: Some(Mutex::default()) }
+        Self { inherited: Mutex::new(res), opened: Mutex::default(), offered: Some(Mutex::default()) }
     }
 
-    /// A socket that was taken over, each once; it does not block.
+    /// The same, with sockets of the service manager behind those that were taken over.
+    pub fn with_opened(self, opened: Vec<Opened>) -> Self {
+        let kept = opened.into_iter().map(|opened| Kept { opened, is_used: false });
+        Self { opened: Mutex::new(kept.collect()), ..self }
+    }
+
+    /// A socket that was taken over, each once, or that the service manager opened; it does not block.
+    ///
+    /// Where the manager opened fewer for an address than are asked for, the last one is shared: one more cannot be bound
+    /// beside it, for the two would be different users'.
     pub fn inherit(&self, id: SocketId) -> Option<Socket> {
-        let socket = lock(&self.inherited).get_mut(&id.to_string())?.pop_front().map(Socket::from)?;
+        let taken_over = lock(&self.inherited).get_mut(&id.to_string()).and_then(VecDeque::pop_front);
+        let socket = taken_over.map(Socket::from).or_else(|| self.opened_for(id))?;
         socket.set_nonblocking(true).ok()?;
         Some(socket)
+    }
+
+    fn opened_for(&self, id: SocketId) -> Option<Socket> {
+        let mut opened = lock(&self.opened);
+        let mut matching: Vec<&mut Kept> = opened
+            .iter_mut()
+            .filter(|kept| kept.opened.transport == id.transport && kept.opened.addr == id.addr)
+            .collect();
+        let at = matching.iter().position(|kept| !kept.is_used).or(matching.len().checked_sub(1))?;
+        let kept = matching.get_mut(at)?;
+        kept.is_used = true;
+        Some(kept.opened.fd.try_clone().ok()?.into())
+    }
+
+    /// The sockets of the service manager that nobody asked for, by name and address; they are closed here.
+    pub fn forget_opened(&self) -> Vec<String> {
+        let left = std::mem::take(&mut *lock(&self.opened)).into_iter().filter(|kept| !kept.is_used);
+        left.map(|Kept { opened, .. }| format!("{} ({} {})", opened.name, opened.transport, opened.addr)).collect()
     }
 
     /// Takes note of a socket in use; several may have one id.
@@ -114,5 +164,25 @@ mod tests {
         assert!(Sockets::default().offered().expect("none").is_empty());
         old.close();
         assert!(old.offered().expect("none").is_empty());
+    }
+
+    #[test]
+    fn sockets_of_the_manager_go_by_address_and_are_shared_where_they_are_few() {
+        let opened = |name: &str| {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+            let addr = listener.local_addr().expect("an address");
+            Opened { name: name.to_owned(), transport: "tcp", addr, fd: listener.into() }
+        };
+        let (used, unused) = (opened("web"), opened("old"));
+        let (addr, left) = (used.addr, unused.addr);
+        let sockets = Sockets::default().with_opened(vec![used, unused]);
+        let id = |transport, addr| SocketId { plane: "http", transport, addr };
+        assert!(sockets.inherit(id("udp", addr)).is_none());
+        for _ in 0..2 {
+            let socket = sockets.inherit(id("tcp", addr)).expect("the socket");
+            assert_eq!(socket.local_addr().expect("an address").as_socket(), Some(addr));
+        }
+        assert_eq!(sockets.forget_opened(), [format!("old (tcp {left})")]);
+        assert!(sockets.inherit(id("tcp", addr)).is_none());
     }
 }

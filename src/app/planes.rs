@@ -19,6 +19,7 @@ use crate::http::DemoOrigin;
 use crate::http::certificates::Certificates;
 use crate::http::page::Pages;
 use crate::http::settings::Origin;
+use crate::ops::files::CertificatesOf;
 use crate::ops::health::UpstreamsOf;
 use crate::ops::holder;
 use crate::ops::parts::{Part, fingerprint};
@@ -63,8 +64,10 @@ impl Planes {
 
 impl Planes {
     /// What the planes count.
-    pub fn sources(&self) -> [Arc<dyn Observe>; 3] {
-        [self.dns_counters.clone(), self.http_counters.clone(), Arc::new(UpstreamsOf(self.dns.gate()))]
+    pub fn sources(&self) -> [Arc<dyn Observe>; 4] {
+        let (dns, http) = (self.dns.gate(), self.http.gate());
+        let (of_dns, of_http) = (self.dns_counters.clone(), self.http_counters.clone());
+        [of_dns, of_http, Arc::new(UpstreamsOf(dns)), Arc::new(CertificatesOf(http))]
     }
 
     /// Where everything listens.

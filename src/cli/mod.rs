@@ -12,7 +12,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::ops::LogFormat;
 
@@ -26,6 +26,7 @@ mod explain;
 mod ranges;
 mod registry;
 mod serve;
+mod shell;
 mod text;
 
 /// Runs the command the process was started with.
@@ -146,6 +147,12 @@ enum Command {
     /// Show the configuration that takes effect, or its schema
     #[command(subcommand)]
     Config(config::Command),
+    /// Print the completions of a shell
+    #[command(after_help = shell::COMPLETIONS_EXAMPLES)]
+    Completions(shell::CompletionsArguments),
+    /// Print the man page, or write those of all commands
+    #[command(after_help = shell::MAN_EXAMPLES)]
+    Man(shell::ManArguments),
 }
 
 impl Arguments {
@@ -162,16 +169,18 @@ impl Arguments {
             Command::Reload(arguments) => control::reload(&common, &arguments),
             Command::Drain(way) => control::drain(&common, &way),
             Command::Config(command) => config::run(&common, &command),
+            Command::Completions(arguments) => shell::completions(Self::command(), &arguments),
+            Command::Man(arguments) => shell::man(Self::command(), &arguments),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::*;
 
     #[test]
     fn arguments_are_consistent() {
-        super::Arguments::command().debug_assert();
+        Arguments::command().debug_assert();
     }
 }

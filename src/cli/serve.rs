@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 
 use super::{Common, Status, data};
 use crate::app::{self, RunError};
+use crate::ops::activation;
 use crate::ops::log;
 
 /// Shown below the help.
@@ -16,7 +17,7 @@ Examples:
   RUST_LOG=debug icpgate serve
 
 Signals: SIGHUP loads all files again, SIGTERM and SIGINT drain, a second one stops at once. During the
-start, SIGTERM and SIGINT end it there.";
+start, SIGTERM and SIGINT end it there. SIGUSR2 starts the next gate (admin.handover).";
 
 /// Time for what still runs on blocking threads at the end, such as a snapshot file half written: cutting it off costs no
 /// more than a leftover that the next writer replaces.
@@ -25,6 +26,8 @@ const LEFTOVERS_MAX: Duration = Duration::from_millis(500);
 /// Runs until a signal or a drain ends it.
 pub fn run(common: &Common) -> anyhow::Result<Status> {
     log::start(common.log_format.into());
+    // While there is one thread: the environment is changed.
+    let opened = activation::sockets_given()?;
     let mut loaded = data::configuration(common)?;
     let config = &loaded.config;
     let serves_http = !config.http.listen.is_empty() || !config.http.tls_listen.is_empty();
@@ -42,7 +45,7 @@ pub fn run(common: &Common) -> anyhow::Result<Status> {
         }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    let ended = runtime.block_on(app::run(loaded.config));
+    let ended = runtime.block_on(app::run(loaded.config, opened));
     // A load that still runs is of no use any more; dropping the runtime would wait for it, however long it takes.
     runtime.shutdown_timeout(LEFTOVERS_MAX);
     match ended {

@@ -14,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, crypto};
 use thiserror::Error;
 
+use super::expiry;
 use super::host::{self, HostName};
 use super::settings::CertificateFiles;
 use crate::model::DomainName;
@@ -54,6 +55,7 @@ pub struct Certificates {
     /// `None` without certificates: then no TLS ends here.
     server: Option<Arc<ServerConfig>>,
     count: usize,
+    expiry: Option<u64>,
 }
 
 impl Certificates {
@@ -72,7 +74,8 @@ impl Certificates {
         let builder = builder.map_err(CertificateError::Tls)?.with_no_client_auth();
         let mut server = builder.with_cert_resolver(names.clone());
         server.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-        Ok(Self { names, server: Some(Arc::new(server)), count: files.len() })
+        let expiry = names.expiry;
+        Ok(Self { names, server: Some(Arc::new(server)), count: files.len(), expiry })
     }
 
     /// How many.
@@ -83,6 +86,11 @@ impl Certificates {
     /// True without any.
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// When the first of them expires, in seconds since 1970; none without any.
+    pub fn expiry(&self) -> Option<u64> {
+        self.expiry
     }
 
     /// True for a host that one of them is for.
@@ -103,6 +111,8 @@ struct Names {
     exact: HashMap<Box<[u8]>, Arc<CertifiedKey>>,
     /// By the name below which one label more is meant.
     wildcard: HashMap<Box<[u8]>, Arc<CertifiedKey>>,
+    /// Of the first that expires.
+    expiry: Option<u64>,
 }
 
 impl Names {
@@ -115,12 +125,14 @@ impl Names {
         let chain = chain.map_err(|error| wrong(format!("{error}; expected certificates in PEM")))?;
         let first = chain.first().ok_or_else(|| wrong("holds no certificate; expected PEM".to_owned()))?.clone();
         let names = names_of(&first).map_err(wrong)?;
+        let expiry = expiry::not_after(&first);
         let text = read(&files.key).map_err(wrong_key)?;
         let key = PrivateKeyDer::from_pem_slice(&text);
         let key = key.map_err(|error| wrong_key(format!("{error}; expected a private key in PEM")))?;
         let key = CertifiedKey::from_der(chain, key, provider)
             .map_err(|error| wrong_key(format!("{error}; expected the key of {}", files.chain.display())))?;
         let key = Arc::new(key);
+        self.expiry = [self.expiry, expiry].into_iter().flatten().min();
         for (name, is_wildcard) in names {
             let names = if is_wildcard { &mut self.wildcard } else { &mut self.exact };
             names.entry(name.wire().into()).or_insert_with(|| key.clone());

@@ -78,6 +78,11 @@ pub const FAMILIES: &[Family] = &[
     counter("http2_floods_total", &["kind"], "Connections of HTTP/2 ended as floods."),
     counter("http2_resets_total", &["by"], "Streams of HTTP/2 reset before their end."),
     counter("http_address_hosts_total", &[], "Requests whose host is an address."),
+    gauge(
+        "http_certificate_expiry_timestamp_seconds",
+        &[],
+        "When the first certificate by which TLS ends here expires; 0 without any.",
+    ),
     counter("http_handshakes_total", &["outcome"], "TLS handshakes of connections that end here."),
     counter("http_loops_total", &[], "Connections to origins that came back to the gate, HTTP and TLS."),
     counter("http_origin_connections_total", &[], "Connections opened to the origin."),
@@ -125,6 +130,11 @@ pub const FAMILIES: &[Family] = &[
     gauge("registry_loaded_timestamp_seconds", &[], "When the registry in use was loaded."),
     histogram("registry_reload_seconds", &[], "Duration of registry loads that published."),
     counter("registry_reloads_total", &["outcome"], "Registry reloads."),
+    gauge(
+        "registry_snapshot_timestamp_seconds",
+        &["writer"],
+        "When the registry's compiled copy was written; 0 where it is not there.",
+    ),
     gauge("resident_memory_bytes", &[], "Memory in use."),
     counter("sink_dropped_total", &[], "Verdicts the journal was too slow to take."),
     counter("socket_errors_total", &["plane"], "Errors of accept, receive and send."),

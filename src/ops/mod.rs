@@ -1,13 +1,16 @@
 //! Operation: metrics, journal, admin listener, health, logs. Reads what the planes count; decides nothing.
 
+pub mod activation;
 pub mod admin;
 pub mod faults;
+pub mod files;
 pub mod handover;
 pub mod health;
 pub mod holder;
 pub mod journal;
 pub mod load_line;
 pub mod log;
+pub mod manager;
 pub mod metrics;
 pub mod parts;
 pub mod process;
@@ -18,5 +21,6 @@ pub mod seen;
 pub mod settings;
 pub mod socket_path;
 pub mod status;
+pub mod successor;
 
 pub use settings::{AdminSettings, FaultSettings, JournalSettings, JournalWhat, LogFormat, Missing};

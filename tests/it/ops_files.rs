@@ -269,6 +269,7 @@ async fn certificates_are_reloaded_and_a_bad_one_refused() {
         text.lines().find_map(|line| line.strip_prefix(start)?.parse::<u64>().ok()).expect("a count")
     };
     assert_eq!(published(&app).await, 0);
+    assert!(app.metric("icpgate_http_certificate_expiry_timestamp_seconds").await > 1.7e9, "after 2023");
     // Not covered: its hello is judged, and refused by an alert.
     let other = TlsClient::trusting(app.http(), "other");
     assert!(other.connect("other.cn", &["h2"]).await.is_err());
@@ -320,4 +321,14 @@ async fn new_zone_replaces_what_an_upstream_said() {
     })
     .await;
     assert_eq!(app.get("/v1/status").await.json()["zones"], 2);
+}
+
+#[tokio::test]
+async fn the_age_of_the_snapshot_is_shown_with_who_writes_it() {
+    let app = App::with(|config, dir| config.registry.snapshot = Some(dir.path().join("registry.snap"))).await;
+    let series = "icpgate_registry_snapshot_timestamp_seconds{writer=\"gate\"}";
+    app.until("the snapshot", async |app| (app.metric(series).await > 1.7e9).then_some(())).await;
+    let without = App::start().await;
+    let series = "icpgate_registry_snapshot_timestamp_seconds{writer=\"nobody\"}";
+    assert!(without.metric(series).await.abs() < f64::EPSILON);
 }

@@ -112,7 +112,8 @@ pub fn free_addr() -> SocketAddr {
     }
 }
 
-fn lay_out(dir: &Path) {
+/// Puts the demo's data and its configuration, with ports for the system to choose, into a directory.
+pub fn lay_out(dir: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for part in ["registry", "zones", "ranges", "pages"] {
         let target = dir.join("conf").join(part);
