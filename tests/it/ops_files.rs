@@ -4,7 +4,7 @@ use std::fs;
 
 use hickory_proto::op::ResponseCode;
 use icpgate::app::StartError;
-use icpgate::http::settings::CertificateFiles;
+use icpgate::credentials::CertificateFiles;
 use icpgate::ops::JournalWhat;
 use serde_json::Value;
 

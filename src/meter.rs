@@ -1,4 +1,4 @@
-//! What a connection's frames cost beside its requests: counted as they pass, whatever the library makes of them.
+//! What the frames of an HTTP/2 connection cost beside its requests: counted as they pass, whatever the library makes of them.
 //!
 //! Tokens are spent on frames that ask for no page and on resets, and come back with time; answers earn some, since a
 //! client updates its windows as it reads them. Who has none left floods (CVE-2019-9512, -9513, -9515, CVE-2023-44487,
@@ -12,9 +12,6 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
-
-use crate::http::counters::Flood;
-use crate::http::gate::Gate;
 
 /// Octets before the first frame of a client.
 const PREFACE_OCTETS: usize = 24;
@@ -44,6 +41,33 @@ const STREAM_MASK: u32 = 0x7fff_ffff;
 /// Error codes (RFC 9113 section 7).
 const NO_ERROR: u32 = 0;
 const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// What ended a connection of HTTP/2 as a flood, in the order of `ALL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flood {
+    /// Frames that ask for no page: SETTINGS, PING, PRIORITY, WINDOW_UPDATE and their kin.
+    Control,
+    /// Field blocks without an end, streams that are mistakes, empty DATA.
+    Malformed,
+    /// Streams that are reset, by either side (CVE-2023-44487, CVE-2025-8671).
+    Reset,
+}
+
+impl Flood {
+    /// Each with its label in metrics.
+    pub const ALL: [(Self, &'static str); 3] =
+        [(Self::Control, "control"), (Self::Malformed, "malformed"), (Self::Reset, "reset")];
+}
+
+/// Who is told what passes.
+pub trait Toll: Send + Sync {
+    /// A connection was found to flood; once for each.
+    fn flood(&self, kind: Flood);
+    /// The client reset a stream.
+    fn reset_by_client(&self);
+    /// The gate reset a stream.
+    fn reset_by_gate(&self);
+}
 
 /// What the driver of a connection reads off its meter.
 #[derive(Debug, Default)]
@@ -91,7 +115,7 @@ fn set(clock: &Mutex<Option<Instant>>, runs: bool) {
 /// A stream of frames that are counted.
 pub struct Metered<S> {
     stream: S,
-    gate: Arc<Gate>,
+    toll: Arc<dyn Toll>,
     readings: Arc<Readings>,
     received: Frames,
     /// The client's last stream; it opens them in ascending order (RFC 9113 section 5.1.1).
@@ -113,10 +137,10 @@ enum End {
 
 impl<S> Metered<S> {
     /// Counts what passes over `stream`, from the preface on.
-    pub fn new(stream: S, gate: Arc<Gate>, readings: Arc<Readings>) -> Self {
+    pub fn new(stream: S, toll: Arc<dyn Toll>, readings: Arc<Readings>) -> Self {
         Self {
             stream,
-            gate,
+            toll,
             readings,
             received: Frames { preface_left: PREFACE_OCTETS, ..Frames::default() },
             last_stream: 0,
@@ -129,7 +153,7 @@ impl<S> Metered<S> {
 
     fn came(&mut self, octets: &[u8]) {
         let mut flood = None;
-        let (control, resets, gate) = (&mut self.control, &mut self.resets, &self.gate);
+        let (control, resets, toll) = (&mut self.control, &mut self.resets, &self.toll);
         let (readings, last_stream) = (&self.readings, &mut self.last_stream);
         self.received.scan(octets, |frame| {
             if frame.ends_block && frame.stream > *last_stream {
@@ -139,7 +163,7 @@ impl<S> Metered<S> {
             match frame.kind {
                 kind::DATA | kind::HEADERS => {}
                 kind::RST_STREAM => {
-                    gate.counters().http2_resets_by_client.increment();
+                    toll.reset_by_client();
                     flood = flood.or((!resets.spend()).then_some(Flood::Reset));
                 }
                 _ => flood = flood.or((!control.spend()).then_some(Flood::Control)),
@@ -153,13 +177,13 @@ impl<S> Metered<S> {
 
     fn went(&mut self, octets: &[u8]) {
         let mut flood = None;
-        let (control, resets, gate) = (&mut self.control, &mut self.resets, &self.gate);
+        let (control, resets, toll) = (&mut self.control, &mut self.resets, &self.toll);
         self.sent.scan(octets, |frame| match (frame.kind, frame.code) {
             (kind::DATA, _) => control.earn(EARNED_BY_DATA),
             // A stream whose answer is whole, and the rest of whose body nobody needs.
             (kind::RST_STREAM, NO_ERROR) => {}
             (kind::RST_STREAM, _) => {
-                gate.counters().http2_resets_by_gate.increment();
+                toll.reset_by_gate();
                 flood = flood.or((!resets.spend()).then_some(Flood::Reset));
             }
             // The library found the flood.
@@ -174,7 +198,7 @@ impl<S> Metered<S> {
     /// Counts the first finding of a connection.
     fn flooded(&self, kind: Flood) {
         if !self.readings.is_flooded.swap(true, Ordering::Relaxed) {
-            self.gate.counters().flood(kind);
+            self.toll.flood(kind);
         }
     }
 
