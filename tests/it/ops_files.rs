@@ -289,6 +289,27 @@ async fn certificates_are_reloaded_and_a_bad_one_refused() {
 }
 
 #[tokio::test]
+async fn certificates_of_the_dns_plane_are_reloaded() {
+    let app = App::with(|config, dir| {
+        let certificates = dir.path().join("certificates");
+        copy_files(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/certificates"), &certificates);
+        let [chain, key] = ["here.pem", "here.key"].map(|name| certificates.join(name));
+        config.dns.tls.listen = vec!["127.0.0.1:0".parse().expect("an address")];
+        config.dns.tls.certificate = Some(CertificateFiles { chain, key });
+    })
+    .await;
+    let addr = app.running.addrs.dns_tls[0];
+    assert!(TlsClient::new(addr).connect("here.cn", &["dot"]).await.is_ok());
+    let other = TlsClient::trusting(addr, "other");
+    for end in ["pem", "key"] {
+        let text = fs::read_to_string(app.path(&format!("certificates/other.{end}"))).expect("a file");
+        app.write(&format!("certificates/here.{end}"), &text);
+    }
+    app.until("the new pair", async |_| other.connect("other.cn", &["dot"]).await.ok().map(drop)).await;
+    assert!(TlsClient::new(addr).connect("here.cn", &["dot"]).await.is_err());
+}
+
+#[tokio::test]
 async fn a_gate_with_a_broken_certificate_does_not_start() {
     let broken = App::try_with(|config, dir| {
         let file = dir.path().join("empty.pem");

@@ -4,6 +4,7 @@
 mod backends;
 mod browser;
 mod clients;
+mod dns_secure;
 mod h2;
 mod profiles;
 mod quic;
