@@ -15,6 +15,7 @@ use icpgate::dns::answer::Answer;
 use icpgate::dns::gate::conclude;
 use icpgate::dns::handler::{Client, Gate, Taken};
 use icpgate::dns::question::{Query, Question, decode, encode};
+use icpgate::dns::secure::Servers;
 use icpgate::dns::send::Transport;
 use icpgate::dns::settings::{UpstreamGroup, UpstreamPolicy, UpstreamServer, UpstreamTransport};
 use icpgate::dns::upstream::Upstreams;
@@ -257,8 +258,15 @@ fn warm_gate(settings: &Settings, view: &SharedView, packets: &[Vec<u8>]) -> Gat
     runtime.block_on(async {
         let zones = Zones::load(&[]).await.expect("no zones");
         let upstreams = Upstreams::new(settings).expect("one upstream");
-        let gate =
-            Gate::new(settings.clone(), view.clone(), Sink::closed(), Arc::new(Counters::default()), zones, upstreams);
+        let gate = Gate::new(
+            settings.clone(),
+            view.clone(),
+            Sink::closed(),
+            Arc::new(Counters::default()),
+            zones,
+            upstreams,
+            Servers::default(),
+        );
         for packet in packets {
             if let Taken::Waiting(query) = gate.take(packet, client) {
                 gate.resolve(&query, client).await.expect("an answer");

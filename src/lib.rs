@@ -1,10 +1,10 @@
 //! The ICP filing gate: a DNS server and an HTTP gate that pass filed web sites and answer the rest with the filing page.
 //!
 //! ```text
-//! packet ── udp │ tcp ──▶ question ─▶ answer source ─▶ judge ─▶ rewrite ─▶ bytes            dns/
-//!                                        ├ answer cache (keeps the answer and the generation it was judged under)
-//!                                        ├ local zones   (hickory's Catalog, in process)
-//!                                        └ upstreams     (hickory-net exchanges)
+//! packet ── udp, tcp, tls, https, quic ──▶ question ─▶ answer source ─▶ judge ─▶ rewrite ─▶ bytes    dns/
+//!                                                      ├ answer cache (keeps the answer and the generation it was judged under)
+//!                                                      ├ local zones   (hickory's Catalog, in process)
+//!                                                      └ upstreams     (hickory-net exchanges)
 //! request ── http/1 ──▶ host ─▶ judge ─▶ pass to the origin │ page                          http/
 //! hello ──── tls ─────▶ name ─▶ judge ─▶ pass on unopened │ alert
 //!
@@ -18,7 +18,8 @@
 //! | layer | holds |
 //! |---|---|
 //! | [`model`] | the vocabulary: names, filing numbers, addresses, products, subjects. No I/O, no clock. |
-//! | [`clients`], [`count`], [`drain`], [`priority`], [`sockets`], [`watch`] | shares; counters; stop; priority; sockets; files. |
+//! | [`clients`], [`count`], [`credentials`], [`drain`] | shares of places; counters; certificates with their keys; stop. |
+//! | [`meter`], [`priority`], [`sockets`], [`watch`] | floods of HTTP/2; thread priorities; listening sockets; files that change. |
 //! | [`registry`] | formats → filings and issues → index → snapshot → diff → admission → store, with reload. |
 //! | [`ranges`] | address ranges with tags, importers, the lookup table, the CNAME-suffix product table. |
 //! | [`policy`] | [`policy::judge()`]: the one pure decision; rules, reasons, its steps, the view of one moment, the sink. |
@@ -42,9 +43,11 @@ pub mod cli;
 pub mod clients;
 pub mod config;
 pub mod count;
+pub mod credentials;
 pub mod dns;
 pub mod drain;
 pub mod http;
+pub mod meter;
 pub mod model;
 pub mod ops;
 pub mod policy;

@@ -10,7 +10,9 @@ use super::StartError;
 use super::data::Requests;
 use crate::config::Config;
 use crate::count::{Observe, plural};
+use crate::credentials::CertificateError;
 use crate::dns;
+use crate::dns::secure::Servers;
 use crate::dns::settings::ZoneFile;
 use crate::dns::zones::{Zones, files_in};
 use crate::drain::DrainWatch;
@@ -74,12 +76,14 @@ impl Planes {
     pub fn addrs(&self, admin: Option<SocketAddr>) -> Addrs {
         let demo_origin = self.demo.as_ref().map(|(_, addr)| *addr);
         let (http, tls, quic) = (self.http.addrs(), self.http.tls_addrs(), self.http.quic_addrs());
-        Addrs { dns: self.dns.addrs(), http, tls, quic, admin, demo_origin }
+        let dns = &self.dns;
+        let (dns_tls, dns_https, dns_quic) = (dns.tls_addrs(), dns.https_addrs(), dns.quic_addrs());
+        Addrs { dns: dns.addrs(), dns_tls, dns_https, dns_quic, http, tls, quic, admin, demo_origin }
     }
 
     /// Serves every plane that listens until the drain is over, and behind them the demo origin until all is stopped.
     pub fn serve(self, tasks: &mut JoinSet<()>, behind: &mut JoinSet<()>, drain: &DrainWatch) {
-        if !self.dns.addrs().is_empty() {
+        if self.dns.is_listening() {
             tasks.spawn(self.dns.run(drain.clone()));
         }
         if self.http.is_listening() {
@@ -96,6 +100,12 @@ impl Planes {
 pub struct Addrs {
     /// The DNS plane, UDP and TCP.
     pub dns: Vec<SocketAddr>,
+    /// The DNS plane, DNS over TLS.
+    pub dns_tls: Vec<SocketAddr>,
+    /// The DNS plane, DNS over HTTPS.
+    pub dns_https: Vec<SocketAddr>,
+    /// The DNS plane, DNS over QUIC.
+    pub dns_quic: Vec<SocketAddr>,
     /// The HTTP plane, plain HTTP.
     pub http: Vec<SocketAddr>,
     /// The HTTP plane, TLS.
@@ -115,7 +125,15 @@ impl Addrs {
             let addresses = addrs.to_vec();
             PlaneStatus { plane, addresses, transports }
         };
-        let mut res = vec![plane("dns", "udp, tcp", &self.dns), plane("http", "tcp", &self.http)];
+        let mut res = vec![plane("dns", "udp, tcp", &self.dns)];
+        let secure = [
+            ("dns over tls", "tcp", &self.dns_tls),
+            ("dns over https", "tcp", &self.dns_https),
+            ("dns over quic", "udp", &self.dns_quic),
+        ];
+        let served = secure.into_iter().filter(|(_, _, addrs)| !addrs.is_empty());
+        res.extend(served.map(|(name, transports, addrs)| plane(name, transports, addrs)));
+        res.push(plane("http", "tcp", &self.http));
         if !self.tls.is_empty() {
             res.push(plane("tls", "tcp", &self.tls));
         }
@@ -131,6 +149,11 @@ impl Addrs {
         let is_demo = self.demo_origin.is_some();
         for addr in &self.dns {
             tracing::info!("dns listens on {addr}, udp and tcp");
+        }
+        for (name, addrs) in [("tls", &self.dns_tls), ("https", &self.dns_https), ("quic", &self.dns_quic)] {
+            for addr in addrs {
+                tracing::info!("dns over {name} listens on {addr}");
+            }
         }
         for addr in &self.http {
             tracing::info!("http listens on {addr}");
@@ -168,7 +191,9 @@ fn dns_error(error: dns::BindError) -> StartError {
     let reason = error.to_string();
     match error {
         dns::BindError::Socket { addr, .. } => cannot_listen("dns", addr, reason),
-        dns::BindError::Upstream(_) | dns::BindError::Zone(_) => StartError::Setup { plane: "dns", reason },
+        dns::BindError::Certificate(_) | dns::BindError::Upstream(_) | dns::BindError::Zone(_) => {
+            StartError::Setup { plane: "dns", reason }
+        }
     }
 }
 
@@ -201,7 +226,7 @@ impl Parts {
         let files = single_zones(&config.dns).map(|zone| zone.file.clone());
         let zone_paths: Vec<PathBuf> = config.dns.zone_directories.iter().cloned().chain(files).collect();
         let page_paths: Vec<PathBuf> = config.http.block.pages.iter().cloned().collect();
-        let certificates = config.http.certificates.iter();
+        let certificates = config.http.certificates.iter().chain(config.dns.certificates());
         let certificate_paths: Vec<PathBuf> =
             certificates.flat_map(|files| [files.chain.clone(), files.key.clone()]).collect();
         let loaded = tokio::join!(fingerprint(&zone_paths), fingerprint(&page_paths), fingerprint(&certificate_paths));
@@ -223,12 +248,13 @@ impl Parts {
         drain: &DrainWatch,
     ) {
         let (dns, http, path) = (planes.dns.gate(), planes.http.gate(), self.page_paths.first().cloned());
-        let load = move |shrink| reload_zones(dns.clone(), shrink);
+        let for_zones = dns.clone();
+        let load = move |shrink| reload_zones(for_zones.clone(), shrink);
         tasks.spawn(self.zones.keep(self.zone_paths, self.loaded.0, load, zones_asked.receiver, drain.clone()));
         let gate = http.clone();
         let load = move |_| reload_pages(gate.clone(), path.clone());
         tasks.spawn(self.pages.keep(self.page_paths, self.loaded.1, load, pages_asked.receiver, drain.clone()));
-        let load = move |_| reload_certificates(http.clone());
+        let load = move |_| reload_certificates(dns.clone(), http.clone());
         let (paths, asked) = (self.certificate_paths, certificates_asked.receiver);
         tasks.spawn(self.certificates.keep(paths, self.loaded.2, load, asked, drain.clone()));
     }
@@ -264,13 +290,16 @@ async fn reload_pages(gate: Arc<http::Gate>, path: Option<PathBuf>) -> Result<St
     Ok("templates replaced".to_owned())
 }
 
-/// Reads the certificates anew and replaces them, all or none.
-async fn reload_certificates(gate: Arc<http::Gate>) -> Result<String, String> {
-    let files = gate.settings().certificates.clone();
-    let loading = tokio::task::spawn_blocking(move || Certificates::load(&files));
+/// Reads the certificates of both planes anew and replaces them, all or none.
+async fn reload_certificates(dns: Arc<dns::handler::Gate>, http: Arc<http::Gate>) -> Result<String, String> {
+    let (for_dns, files) = (dns.clone(), http.settings().certificates.clone());
+    let loading = tokio::task::spawn_blocking(move || {
+        Ok::<_, CertificateError>((Servers::load(for_dns.settings())?, Certificates::load(&files)?))
+    });
     let Ok(loaded) = loading.await else { return Err("the load was cut off by an internal error".to_owned()) };
-    let certificates = loaded.map_err(|error| error.to_string())?;
-    let count = certificates.len();
-    gate.replace_certificates(certificates);
+    let (servers, certificates) = loaded.map_err(|error| error.to_string())?;
+    let count = servers.len() + certificates.len();
+    dns.replace_servers(servers);
+    http.replace_certificates(certificates);
     Ok(plural(count, "certificate"))
 }

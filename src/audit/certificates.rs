@@ -16,7 +16,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::http::certificates::names_of;
+use crate::credentials::names_of;
 use crate::model::DomainName;
 
 /// Octets of a file of certificates.

@@ -10,6 +10,8 @@ use super::text::Text;
 use super::{Common, Status};
 use crate::config::{self, ConfigError, Loaded};
 use crate::count::plural;
+use crate::credentials::CertificateError;
+use crate::dns::secure::Servers;
 use crate::dns::zones::Zones;
 use crate::http::certificates::Certificates;
 use crate::http::page::Pages;
@@ -226,8 +228,13 @@ fn check_pages(loaded: &Loaded) -> Section {
 }
 
 fn check_certificates(loaded: &Loaded) -> Section {
-    match Certificates::load(&loaded.config.http.certificates) {
-        Ok(certificates) => Section::new("certificates", plural(certificates.len(), "certificate")),
+    let config = &loaded.config;
+    let both =
+        || Ok::<_, CertificateError>((Servers::load(&config.dns)?, Certificates::load(&config.http.certificates)?));
+    match both() {
+        Ok((servers, certificates)) => {
+            Section::new("certificates", plural(servers.len() + certificates.len(), "certificate"))
+        }
         Err(error) => Section::failed("certificates", vec![error.to_string()]),
     }
 }

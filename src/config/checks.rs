@@ -198,10 +198,6 @@ impl Checker<'_> {
         }
     }
 
-    fn later(&mut self, key: &str, value: &str, expected: &str) {
-        self.refuse(key, value, format!("is not in this release; expected {expected}"));
-    }
-
     //--- Sections ----------------------------------------------------------------------------------------------------
 
     fn provider(&mut self, spec: &Spec) -> ProviderText {

@@ -3,6 +3,7 @@
 use super::question::DecodeError;
 use super::send::Transport;
 use crate::count::{Counter, Gauge, Labels, Observe, Sample};
+use crate::meter::Flood;
 use crate::policy::{Action, Reason, Verdict};
 
 /// Types with a label of their own; every other is `other`.
@@ -46,14 +47,38 @@ impl CacheOutcome {
         [(Self::Hit, "hit"), (Self::Miss, "miss"), (Self::Rejudged, "rejudged"), (Self::Stale, "stale")];
 }
 
+/// How a handshake of an encrypted transport ended, in the order of `ALL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// It was completed.
+    Done,
+    /// The two could not agree, or the client broke off.
+    Failed,
+    /// It took too long.
+    Slow,
+}
+
+impl Handshake {
+    const ALL: [(Self, &'static str); 3] = [(Self::Done, "done"), (Self::Failed, "failed"), (Self::Slow, "slow")];
+}
+
+/// Statuses that requests of DNS over HTTPS are refused with.
+pub const HTTP_REFUSALS: [(u16, &str); 6] =
+    [(400, "400"), (404, "404"), (405, "405"), (408, "408"), (413, "413"), (415, "415")];
+
 /// The DNS plane's counters; shared by its listeners, read by `ops`.
 #[derive(Debug, Default)]
 pub struct Counters {
-    queries: [[Counter; TYPES.len() + 1]; 2],
+    queries: [[Counter; TYPES.len() + 1]; Transport::ALL.len()],
     undecodable: [Counter; 5],
     responses: [Counter; RCODES.len() + 1],
     cache: [Counter; 4],
     verdicts: [[Counter; Reason::ALL.len()]; 2],
+    handshakes: [[Counter; Handshake::ALL.len()]; Transport::ALL.len()],
+    http_refusals: [Counter; HTTP_REFUSALS.len()],
+    floods: [Counter; Flood::ALL.len()],
+    /// Connections of DNS over QUIC ended because the client broke its rules.
+    pub quic_protocol_errors: Counter,
     /// Packets that got no answer: not queries, or blocked by silence.
     pub dropped: Counter,
     /// Clients outside `allow-from`.
@@ -68,9 +93,9 @@ pub struct Counters {
     pub unreadable: Counter,
     /// Errors of sockets: accept, receive, send.
     pub socket_errors: Counter,
-    /// TCP connections turned away at a limit.
+    /// Connections turned away at a limit.
     pub connections_refused: Counter,
-    /// TCP connections now.
+    /// Connections now, of every transport that has them.
     pub connections: Gauge,
     /// Octets in the answer cache.
     pub cache_octets: Gauge,
@@ -93,6 +118,33 @@ impl Counters {
         let code = message.get(3).map_or(2, |octet| u16::from(rcode_high) << 4 | u16::from(octet & 0xf));
         let at = RCODES.iter().position(|&(known, _)| known == code).unwrap_or(RCODES.len());
         self.responses[at].increment();
+    }
+
+    /// Counts a handshake.
+    pub fn handshake(&self, transport: Transport, outcome: Handshake) {
+        self.handshakes[transport as usize][outcome as usize].increment();
+    }
+
+    /// Handshakes of a transport with an outcome so far.
+    pub fn handshakes(&self, transport: Transport, outcome: Handshake) -> u64 {
+        self.handshakes[transport as usize][outcome as usize].value()
+    }
+
+    /// Counts a request of DNS over HTTPS that was refused with `status`.
+    pub fn http_refusal(&self, status: u16) {
+        if let Some(at) = HTTP_REFUSALS.iter().position(|&(known, _)| known == status) {
+            self.http_refusals[at].increment();
+        }
+    }
+
+    /// Counts a connection of DNS over HTTPS that was ended as a flood.
+    pub fn flood(&self, kind: Flood) {
+        self.floods[kind as usize].increment();
+    }
+
+    /// Connections ended as a flood of a kind so far.
+    pub fn floods(&self, kind: Flood) -> u64 {
+        self.floods[kind as usize].value()
     }
 
     /// Counts a look into the cache.
@@ -143,6 +195,19 @@ impl Observe for Counters {
         ] {
             show("dns_refusals_total", &[("kind", kind)], count(counter));
         }
+        for transport in Transport::ALL.into_iter().filter(|transport| transport.is_encrypted()) {
+            for ((_, outcome), counter) in Handshake::ALL.iter().zip(&self.handshakes[transport as usize]) {
+                let labels = [("transport", transport.label()), ("outcome", outcome)];
+                show("dns_handshakes_total", &labels, count(counter));
+            }
+        }
+        for ((_, status), counter) in HTTP_REFUSALS.iter().zip(&self.http_refusals) {
+            show("dns_http_refusals_total", &[("status", status)], count(counter));
+        }
+        for ((_, kind), counter) in Flood::ALL.iter().zip(&self.floods) {
+            show("dns_http2_floods_total", &[("kind", kind)], count(counter));
+        }
+        show("dns_quic_protocol_errors_total", &[], count(&self.quic_protocol_errors));
         show("socket_errors_total", &[("plane", "dns")], count(&self.socket_errors));
         show("connections_refused_total", &[("plane", "dns")], count(&self.connections_refused));
         show("connections", &[("plane", "dns")], Sample::Count(self.connections.value()));

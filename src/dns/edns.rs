@@ -1,9 +1,19 @@
-//! OPT records and extended errors: reading the upstream's, writing ours. Sources: RFC 6891, RFC 8914.
+//! OPT records: reading the clients' options and the upstream's errors, writing ours.
+//!
+//! Sources: RFC 6891, RFC 8914 (extended errors), RFC 7828 (keepalive), RFC 7830 and RFC 8467 (padding), RFC 5001 (NSID).
 
-use super::wire::{self, Record, Section, WireError, rtype};
+use super::wire::{self, MESSAGE_OCTETS_MAX, Record, Section, WireError, rtype};
 
-/// Option code of an extended error.
-const EDE: u16 = 15;
+/// Option codes.
+mod option {
+    pub const NSID: u16 = 3;
+    pub const KEEPALIVE: u16 = 11;
+    pub const PADDING: u16 = 12;
+    pub const EDE: u16 = 15;
+}
+
+/// Octets that padded answers are a multiple of (RFC 8467 section 4.1).
+pub const PADDING_BLOCK_OCTETS: usize = 468;
 /// Extended errors of an upstream that are passed on, and octets of their texts: an answer must stay small.
 const EDES_MAX: usize = 4;
 /// See [`EDES_MAX`].
@@ -43,17 +53,48 @@ impl ExtendedError {
 pub fn extended_errors(message: &[u8]) -> Result<Vec<ExtendedError>, WireError> {
     let mut res = Vec::new();
     for record in wire::records(message)?.iter().filter(|record| record.rtype == rtype::OPT) {
-        let mut rest = record.data(message);
-        while let (Ok(code), Ok(length)) = (wire::u16_at(rest, 0), wire::u16_at(rest, 2)) {
-            let Some(value) = rest.get(4..4 + usize::from(length)) else { break };
-            if code == EDE && value.len() >= 2 && res.len() < EDES_MAX {
+        each_option(record.data(message), |code, value| {
+            if code == option::EDE && value.len() >= 2 && res.len() < EDES_MAX {
                 let text = String::from_utf8_lossy(&value[2..value.len().min(2 + EDE_TEXT_OCTETS_MAX)]);
                 res.push(ExtendedError::new(u16::from_be_bytes([value[0], value[1]]), text));
             }
-            rest = &rest[4 + usize::from(length)..];
-        }
+        });
     }
     Ok(res)
+}
+
+/// Visits the options of an OPT's data as far as they can be read.
+fn each_option(mut data: &[u8], mut visit: impl FnMut(u16, &[u8])) {
+    while let (Ok(code), Ok(length)) = (wire::u16_at(data, 0), wire::u16_at(data, 2)) {
+        let Some(value) = data.get(4..4 + usize::from(length)) else { return };
+        visit(code, value);
+        data = &data[4 + usize::from(length)..];
+    }
+}
+
+/// What the options of a client's OPT ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// How long an idle connection is kept.
+    pub keepalive: bool,
+    /// Which server answers.
+    pub nsid: bool,
+    /// A padded answer.
+    pub padding: bool,
+}
+
+impl Asks {
+    /// Reads an OPT's data; what cannot be read asks for nothing.
+    pub fn read(data: &[u8]) -> Self {
+        let mut res = Self::default();
+        each_option(data, |code, _| match code {
+            option::KEEPALIVE => res.keepalive = true,
+            option::NSID => res.nsid = true,
+            option::PADDING => res.padding = true,
+            _ => {}
+        });
+        res
+    }
 }
 
 /// The upper eight bits of the response code, which the OPT holds (RFC 6891 section 6.1.3).
@@ -62,25 +103,63 @@ pub fn rcode_high(records: &[Record]) -> u8 {
     opt.map_or(0, |opt| opt.ttl.to_be_bytes()[0])
 }
 
-/// Appends an OPT to a finished message and counts it. `rcode_high` are the upper eight bits of the response code.
-pub fn append_opt(message: &mut Vec<u8>, udp_octets: u16, dnssec_ok: bool, rcode_high: u8, errors: &[ExtendedError]) {
-    let mut options = Vec::new();
-    for error in errors {
-        let text = error.text.as_bytes();
-        let length = u16::try_from(text.len() + 2).unwrap_or(2);
-        let text = if usize::from(length) == text.len() + 2 { text } else { &[] };
-        options.extend_from_slice(&EDE.to_be_bytes());
-        options.extend_from_slice(&length.to_be_bytes());
-        options.extend_from_slice(&error.code.to_be_bytes());
-        options.extend_from_slice(text);
-    }
+/// What an OPT of ours says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Opt<'a> {
+    /// The greatest datagram we take.
+    pub udp_octets: u16,
+    /// DO, as the client has it.
+    pub dnssec_ok: bool,
+    /// The upper eight bits of the response code.
+    pub rcode_high: u8,
+    /// Extended errors.
+    pub errors: &'a [ExtendedError],
+    /// How long an idle connection is kept, in tenths of a second.
+    pub keepalive: Option<u16>,
+    /// Who answers.
+    pub nsid: Option<&'a [u8]>,
+    /// True for a message that is padded to a multiple of [`PADDING_BLOCK_OCTETS`], as far as there is room.
+    pub is_padded: bool,
+}
+
+/// Appends an OPT to a finished message and counts it.
+pub fn append_opt(message: &mut Vec<u8>, opt: &Opt<'_>) {
     message.push(0);
     message.extend_from_slice(&rtype::OPT.to_be_bytes());
-    message.extend_from_slice(&udp_octets.to_be_bytes());
-    message.extend_from_slice(&[rcode_high, 0, if dnssec_ok { 0x80 } else { 0 }, 0]);
-    message.extend_from_slice(&u16::try_from(options.len()).unwrap_or(0).to_be_bytes());
-    message.extend_from_slice(&options);
+    message.extend_from_slice(&opt.udp_octets.to_be_bytes());
+    message.extend_from_slice(&[opt.rcode_high, 0, if opt.dnssec_ok { 0x80 } else { 0 }, 0]);
+    let length_at = message.len();
+    message.extend_from_slice(&[0, 0]);
+    for error in opt.errors {
+        append_option(message, option::EDE, &[&error.code.to_be_bytes(), error.text.as_bytes()]);
+    }
+    if let Some(nsid) = opt.nsid {
+        append_option(message, option::NSID, &[nsid]);
+    }
+    if let Some(tenths) = opt.keepalive {
+        append_option(message, option::KEEPALIVE, &[&tenths.to_be_bytes()]);
+    }
+    if opt.is_padded {
+        // The last option, for its own head counts as well.
+        let bare = message.len() + 4;
+        let padded = bare.next_multiple_of(PADDING_BLOCK_OCTETS).min(MESSAGE_OCTETS_MAX);
+        if let Some(count) = padded.checked_sub(bare) {
+            append_option(message, option::PADDING, &[&vec![0; count]]);
+        }
+    }
+    let length = u16::try_from(message.len() - length_at - 2).unwrap_or(0);
+    message[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
     if let Ok(count) = wire::u16_at(message, 10) {
         message[10..12].copy_from_slice(&count.saturating_add(1).to_be_bytes());
+    }
+}
+
+/// Appends one option; one that is too long for its length is left out.
+fn append_option(message: &mut Vec<u8>, code: u16, parts: &[&[u8]]) {
+    let Ok(length) = u16::try_from(parts.iter().map(|part| part.len()).sum::<usize>()) else { return };
+    message.extend_from_slice(&code.to_be_bytes());
+    message.extend_from_slice(&length.to_be_bytes());
+    for part in parts {
+        message.extend_from_slice(part);
     }
 }

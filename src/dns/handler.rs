@@ -13,11 +13,13 @@ use tokio::sync::Semaphore;
 use super::cache::{AnswerCache, Entry, Source};
 use super::companions::Companions;
 use super::counters::{CacheOutcome, Counters};
+use super::discovery;
 use super::edns::{ExtendedError, info_code};
 use super::find::{FindError, Freshness};
 use super::gate::{self, Basis, Judged};
 use super::question::{DecodeError, Query, Question, decode};
 use super::rewrite;
+use super::secure::Servers;
 use super::send::{Delivery, Transport, deliver, refuse};
 use super::settings::{Settings, UpstreamDown};
 use super::upstream::{UpstreamError, Upstreams};
@@ -50,6 +52,7 @@ pub struct Gate {
     pub(super) zones: ArcSwap<Zones>,
     pub(super) upstreams: Upstreams,
     inflight: Semaphore,
+    servers: ArcSwap<Servers>,
 }
 
 /// Who asks, over what.
@@ -70,10 +73,12 @@ impl Gate {
         counters: Arc<Counters>,
         zones: Zones,
         upstreams: Upstreams,
+        servers: Servers,
     ) -> Self {
         let cache = AnswerCache::new(&settings);
         let inflight = Semaphore::new(settings.inflight_max);
-        Self { settings, view, sink, counters, cache, zones: ArcSwap::from_pointee(zones), upstreams, inflight }
+        let (zones, servers) = (ArcSwap::from_pointee(zones), ArcSwap::from_pointee(servers));
+        Self { settings, view, sink, counters, cache, zones, upstreams, inflight, servers }
     }
 
     /// Its settings.
@@ -99,6 +104,16 @@ impl Gate {
             // Names that an upstream answered for may be local now.
             self.cache.clear();
         }
+    }
+
+    /// What ends the TLS of the encrypted transports.
+    pub fn servers(&self) -> Arc<Servers> {
+        self.servers.load_full()
+    }
+
+    /// Replaces it: handshakes from now on.
+    pub fn replace_servers(&self, servers: Servers) {
+        self.servers.store(Arc::new(servers));
     }
 
     /// How many local zones there are.
@@ -131,7 +146,12 @@ impl Gate {
         if let Some(special) = special_use(query.question.name.as_ref()) {
             return self.special(&query, client, special);
         }
-        if !self.zones.load().holds(query.question.name.as_ref())
+        let is_local = self.zones.load().holds(query.question.name.as_ref());
+        if !is_local && self.is_resolver() && discovery::is_about_us(query.question.name.as_ref()) {
+            let finished = discovery::answer(&query.question, &self.settings, &self.servers.load(), self.own_flags());
+            return self.answered(&finished, &self.delivery(&query, client, 0, &[]));
+        }
+        if !is_local
             && let Some(entry) = self.cache.fresh(&query.question)
             && let Ok((judged, outcome)) = self.judged(&view, now, &query.question, &entry, None)
         {
@@ -142,7 +162,16 @@ impl Gate {
     }
 
     /// Answers a query that [`Gate::take`] could not; `None` means no answer is sent.
+    ///
+    /// Who gives the future up has dropped the query, and it is counted so.
     pub async fn resolve(&self, query: &Query, client: Client) -> Option<Vec<u8>> {
+        let mut unfinished = Unfinished(Some(&self.counters));
+        let res = self.resolve_whole(query, client).await;
+        unfinished.0 = None;
+        res
+    }
+
+    async fn resolve_whole(&self, query: &Query, client: Client) -> Option<Vec<u8>> {
         let Ok(_permit) = self.inflight.try_acquire() else { return self.overloaded(query, client) };
         self.counters.cache(CacheOutcome::Miss);
         let deadline = Instant::now() + self.settings.resolve_timeout;
@@ -297,14 +326,21 @@ impl Gate {
     }
 
     fn delivery<'a>(
-        &self,
+        &'a self,
         query: &'a Query,
         client: Client,
         age_seconds: u32,
         errors: &'a [ExtendedError],
     ) -> Delivery<'a> {
-        let udp_octets_max = self.settings.edns_udp_bytes_max;
-        Delivery { query, transport: client.transport, udp_octets_max, age_seconds, errors }
+        Delivery {
+            query,
+            transport: client.transport,
+            udp_octets_max: self.settings.edns_udp_bytes_max,
+            age_seconds,
+            errors,
+            keepalive: self.settings.keepalive_tenths(),
+            nsid: self.settings.nsid.as_bytes(),
+        }
     }
 
     fn answered(&self, finished: &rewrite::Finished, delivery: &Delivery<'_>) -> Taken {
@@ -314,9 +350,14 @@ impl Gate {
         Taken::Answered(message)
     }
 
+    /// True where names outside the zones are asked for elsewhere.
+    fn is_resolver(&self) -> bool {
+        !self.settings.upstreams.is_empty()
+    }
+
     /// Flags of answers that rest on no other answer.
     pub(super) fn own_flags(&self) -> u16 {
-        if self.settings.upstreams.is_empty() { 0 } else { flag::RA }
+        if self.is_resolver() { flag::RA } else { 0 }
     }
 
     fn error(&self, query: &Query, client: Client, code: u16, error: Option<(u16, &str)>) -> Taken {
@@ -387,6 +428,17 @@ impl Gate {
         let companions = entry.companions.load_full().or_else(unknown);
         let (judged, _) = self.judged(view, now, question, &entry, companions.as_ref()).ok()?;
         Some((entry, judged))
+    }
+}
+
+/// A query in work; one that is given up counts as dropped.
+struct Unfinished<'a>(Option<&'a Counters>);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(counters) = self.0 {
+            counters.dropped.increment();
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::edns::Asks;
 use super::wire::{self, HEADER_OCTETS, flag, rtype};
 use crate::model::DomainName;
 
@@ -38,6 +39,8 @@ pub struct ClientEdns {
     pub udp_octets: u16,
     /// DO.
     pub dnssec_ok: bool,
+    /// The options that ask for something.
+    pub asks: Asks,
 }
 
 /// A query that can be answered.
@@ -95,19 +98,21 @@ fn is_meta(qtype: u16) -> bool {
     qtype == rtype::OPT || (128..255).contains(&qtype)
 }
 
+/// True for a packet that is a query at all, whatever is wrong with it.
+pub fn is_query(packet: &[u8]) -> bool {
+    packet.len() >= HEADER_OCTETS && packet[2] & (flag::QR >> 8) as u8 == 0
+}
+
 /// Decodes a packet.
 ///
 /// Errors say how to answer. Cost: one pass over the question and additional records, one small allocation.
 /// Sources: RFC 1035 section 4.1, RFC 6891 section 6.1, RFC 9619 (one question).
 pub fn decode(packet: &[u8]) -> Result<Query, DecodeError> {
-    if packet.len() < HEADER_OCTETS {
+    if !is_query(packet) {
         return Err(DecodeError::NotQuery);
     }
     let id = u16::from_be_bytes([packet[0], packet[1]]);
     let flags = u16::from_be_bytes([packet[2], packet[3]]);
-    if flags & flag::QR != 0 {
-        return Err(DecodeError::NotQuery);
-    }
     if flags & flag::OPCODE != 0 {
         return Err(DecodeError::NotImplemented);
     }
@@ -151,7 +156,7 @@ fn decode_edns(packet: &[u8], after: usize, additional: u16) -> Result<Option<Cl
                 return Err(DecodeError::BadVersion);
             }
             let udp_octets = u16::from_be_bytes([*c0, *c1]).max(512);
-            return Ok(Some(ClientEdns { udp_octets, dnssec_ok: f0 & 0x80 != 0 }));
+            return Ok(Some(ClientEdns { udp_octets, dnssec_ok: f0 & 0x80 != 0, asks: Asks::read(data) }));
         }
         _ => {}
     }
@@ -169,7 +174,8 @@ fn decode_edns(packet: &[u8], after: usize, additional: u16) -> Result<Option<Cl
         if record.ttl >> 16 & 0xff != 0 {
             return Err(DecodeError::BadVersion);
         }
-        found = Some(ClientEdns { udp_octets: record.class.max(512), dnssec_ok: record.ttl & 0x8000 != 0 });
+        let (udp_octets, dnssec_ok) = (record.class.max(512), record.ttl & 0x8000 != 0);
+        found = Some(ClientEdns { udp_octets, dnssec_ok, asks: Asks::read(record.data(packet)) });
     }
     if found.is_none() && end.is_none() {
         let after = wire::skip_name(packet, HEADER_OCTETS).map_err(|_| DecodeError::Malformed)? + 4;

@@ -1,29 +1,51 @@
 //! The last step: ID, letter case, age, OPT and size for one client. A function of its arguments.
 
-use super::edns::{self, ExtendedError};
-use super::question::{DecodeError, Query};
+use super::edns::{self, ExtendedError, Opt};
+use super::question::{ClientEdns, DecodeError, Query};
 use super::rewrite::{self, Finished};
 use super::wire::{self, HEADER_OCTETS, MESSAGE_OCTETS_MAX, Writer, flag, rcode};
 
-/// How the answer travels; decides its greatest size.
+/// Octets of an OPT without options (RFC 6891 section 6.1.2).
+const OPT_OCTETS: usize = 11;
+
+/// How the answer travels; decides its greatest size and what its OPT may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
+    /// A response of HTTP inside TLS (RFC 8484).
+    Https,
+    /// A stream of a QUIC connection (RFC 9250).
+    Quic,
     /// A stream with length prefixes.
     Tcp,
+    /// The same inside TLS (RFC 7858).
+    Tls,
     /// One datagram.
     Udp,
 }
 
 impl Transport {
     /// Every transport, for counters.
-    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+    pub const ALL: [Self; 5] = [Self::Https, Self::Quic, Self::Tcp, Self::Tls, Self::Udp];
 
     /// The label in metrics.
     pub fn label(self) -> &'static str {
         match self {
+            Self::Https => "doh",
+            Self::Quic => "doq",
             Self::Tcp => "tcp",
+            Self::Tls => "dot",
             Self::Udp => "udp",
         }
+    }
+
+    /// True where nobody between sees more of an answer than its size.
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Https | Self::Quic | Self::Tls)
+    }
+
+    /// True where connections may be kept by the option for it (RFC 7828 section 3, RFC 9250 section 5.5.2).
+    pub fn has_keepalive(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
     }
 }
 
@@ -40,6 +62,30 @@ pub struct Delivery<'a> {
     pub age_seconds: u32,
     /// Extended errors, for clients with OPT.
     pub errors: &'a [ExtendedError],
+    /// How long an idle connection is kept, in tenths of a second, for clients that ask.
+    pub keepalive: u16,
+    /// Who answers, for clients that ask; empty for nobody in particular.
+    pub nsid: &'a [u8],
+}
+
+impl<'a> Delivery<'a> {
+    /// An OPT without options.
+    fn bare_opt(&self, edns: ClientEdns, rcode_high: u8) -> Opt<'a> {
+        Opt { udp_octets: self.udp_octets_max, dnssec_ok: edns.dnssec_ok, rcode_high, ..Opt::default() }
+    }
+
+    /// The OPT for a client with this one.
+    fn opt(&self, edns: ClientEdns, rcode_high: u8, errors: &'a [ExtendedError]) -> Opt<'a> {
+        let asks = edns.asks;
+        Opt {
+            errors,
+            keepalive: (asks.keepalive && self.transport.has_keepalive()).then_some(self.keepalive),
+            nsid: (asks.nsid && !self.nsid.is_empty()).then_some(self.nsid),
+            // In the open there is nothing to hide (RFC 7830 section 6).
+            is_padded: asks.padding && self.transport.is_encrypted(),
+            ..self.bare_opt(edns, rcode_high)
+        }
+    }
 }
 
 /// Writes the client's message.
@@ -104,26 +150,28 @@ fn finish(
     (rcode_high, errors): (u8, &[ExtendedError]),
 ) -> Vec<u8> {
     let limit = match (delivery.transport, query.edns) {
-        (Transport::Tcp, _) => MESSAGE_OCTETS_MAX,
         // "512 bytes" without OPT (RFC 1035 section 4.2.1).
         (Transport::Udp, None) => 512,
         (Transport::Udp, Some(edns)) => usize::from(edns.udp_octets.min(delivery.udp_octets_max).max(512)),
+        _ => MESSAGE_OCTETS_MAX,
     };
     let without_opt = res.len();
-    if let Some(edns) = query.edns {
-        edns::append_opt(&mut res, delivery.udp_octets_max, edns.dnssec_ok, rcode_high, errors);
-    }
+    let Some(edns) = query.edns else {
+        return if without_opt <= limit { res } else { truncated(&res, query, delivery, rcode_high) };
+    };
+    edns::append_opt(&mut res, &delivery.opt(edns, rcode_high, errors));
     if res.len() <= limit {
         return res;
     }
-    if without_opt + 11 <= limit {
-        // The records fit, the extra text does not.
-        res.truncate(without_opt);
-        let count = wire::u16_at(&res, 10).unwrap_or(1).saturating_sub(1);
-        res[10..12].copy_from_slice(&count.to_be_bytes());
-        return finish(res, query, delivery, (rcode_high, &[]));
+    if without_opt + OPT_OCTETS > limit {
+        return truncated(&res, query, delivery, rcode_high);
     }
-    truncated(&res, query, delivery, rcode_high)
+    // The records fit, the options do not.
+    res.truncate(without_opt);
+    let count = wire::u16_at(&res, 10).unwrap_or(1).saturating_sub(1);
+    res[10..12].copy_from_slice(&count.to_be_bytes());
+    edns::append_opt(&mut res, &delivery.bare_opt(edns, rcode_high));
+    res
 }
 
 /// The question alone with TC: the client asks again over TCP (RFC 7766 section 5).
@@ -131,7 +179,7 @@ fn truncated(whole: &[u8], query: &Query, delivery: &Delivery<'_>, rcode_high: u
     let flags = u16::from_be_bytes([whole[2], whole[3]]) | flag::TC;
     let mut res = Writer::new(query.id, flags, &query.question_octets).finish();
     if let Some(edns) = query.edns {
-        edns::append_opt(&mut res, delivery.udp_octets_max, edns.dnssec_ok, rcode_high, &[]);
+        edns::append_opt(&mut res, &delivery.bare_opt(edns, rcode_high));
     }
     res
 }
@@ -160,7 +208,7 @@ pub fn refuse(packet: &[u8], error: DecodeError, udp_octets_max: u16) -> Option<
     let id = u16::from_be_bytes([header[0], header[1]]);
     let mut res = Writer::new(id, flags, question).finish();
     if error == DecodeError::BadVersion {
-        edns::append_opt(&mut res, udp_octets_max, false, 1, &[]);
+        edns::append_opt(&mut res, &Opt { udp_octets: udp_octets_max, rcode_high: 1, ..Opt::default() });
     }
     Some(res)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::credentials::CertificateFiles;
 use crate::model::DomainName;
 
 /// How a blocked name is answered.
@@ -123,11 +124,30 @@ pub struct ZoneFile {
     pub file: PathBuf,
 }
 
+/// An encrypted transport.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Secure {
+    /// Listen addresses; empty means that it is not served.
+    pub listen: Vec<SocketAddr>,
+    /// The certificate; there with a listen address.
+    pub certificate: Option<CertificateFiles>,
+}
+
 /// Checked settings of the DNS plane.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// UDP and TCP listen addresses; empty means no DNS plane.
+    /// UDP and TCP listen addresses.
     pub listen: Vec<SocketAddr>,
+    /// DNS over TLS (RFC 7858).
+    pub tls: Secure,
+    /// DNS over HTTPS (RFC 8484).
+    pub https: Secure,
+    /// Its path.
+    pub https_path: String,
+    /// DNS over QUIC (RFC 9250).
+    pub quic: Secure,
+    /// What clients are told who ask which server answers (RFC 5001); empty for nothing.
+    pub nsid: String,
     /// UDP sockets per listen address (SO_REUSEPORT); one per core.
     pub udp_sockets: usize,
     /// Who may ask.
@@ -164,11 +184,11 @@ pub struct Settings {
     pub edns_udp_bytes_max: u16,
     /// Questions in work at a time; more are answered SERVFAIL or dropped.
     pub inflight_max: usize,
-    /// TCP connections at a time.
+    /// Connections at a time, of TCP and of the encrypted transports together.
     pub tcp_connections_max: usize,
-    /// TCP connections of one client address.
+    /// Connections of one client address.
     pub tcp_connections_per_client_max: usize,
-    /// TCP idle time (RFC 7766 section 6.2.3).
+    /// Idle time of connections (RFC 7766 section 6.2.3).
     pub tcp_idle: Duration,
 }
 
@@ -177,6 +197,11 @@ impl Settings {
     pub fn new() -> Self {
         Self {
             listen: Vec::new(),
+            tls: Secure::default(),
+            https: Secure::default(),
+            https_path: "/dns-query".to_owned(),
+            quic: Secure::default(),
+            nsid: String::new(),
             udp_sockets: 1,
             allow_from: vec!["127.0.0.0/8".parse().expect("a prefix"), "::1/128".parse().expect("a prefix")],
             zones: Vec::new(),
@@ -205,6 +230,17 @@ impl Settings {
             tcp_connections_per_client_max: 100,
             tcp_idle: Duration::from_secs(10),
         }
+    }
+
+    /// How long idle connections are kept, in tenths of a second, as far as the option for it can say (RFC 7828).
+    pub fn keepalive_tenths(&self) -> u16 {
+        u16::try_from(self.tcp_idle.as_millis() / 100).unwrap_or(u16::MAX)
+    }
+
+    /// The files of the certificates in use.
+    pub fn certificates(&self) -> impl Iterator<Item = &CertificateFiles> {
+        let secure = [&self.tls, &self.https, &self.quic].into_iter();
+        secure.filter(|secure| !secure.listen.is_empty()).filter_map(|secure| secure.certificate.as_ref())
     }
 
     /// True when `client` may ask.

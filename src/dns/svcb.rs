@@ -5,9 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::wire::{self, Record, WireError};
 use crate::model::DomainName;
 
-const KEY_IPV4HINT: u16 = 4;
+/// Keys of parameters (RFC 9460 section 14.3.2; `dohpath` RFC 9461 section 5).
+pub(super) const KEY_ALPN: u16 = 1;
+pub(super) const KEY_PORT: u16 = 3;
+pub(super) const KEY_IPV4HINT: u16 = 4;
 const KEY_ECH: u16 = 5;
-const KEY_IPV6HINT: u16 = 6;
+pub(super) const KEY_IPV6HINT: u16 = 6;
+pub(super) const KEY_DOHPATH: u16 = 7;
 
 /// What a record leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -35,6 +35,7 @@ pub mod rtype {
     pub const SVCB: u16 = 64;
     pub const HTTPS: u16 = 65;
     pub const ANY: u16 = 255;
+    pub const RESINFO: u16 = 261;
 }
 
 /// Response codes the gate sends.

@@ -4,49 +4,18 @@
 //! operator who breaks a file keeps what was served before.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, crypto};
-use thiserror::Error;
 
 use super::expiry;
 use super::host::{self, HostName};
-use super::settings::CertificateFiles;
-use crate::model::DomainName;
+use crate::credentials::{self, CertificateError, CertificateFiles, Credential};
 
-/// Octets of a file of certificates or of a key; a chain has a few thousand.
-const FILE_OCTETS_MAX: u64 = 1 << 20;
 /// What may be spoken inside, the preferred one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
-
-/// Why a certificate cannot be used. The operator is at fault.
-#[derive(Debug, Error)]
-pub enum CertificateError {
-    /// The chain's first certificate cannot be read as one.
-    #[error("certificate {}: {what}", .file.display())]
-    Certificate {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
-    /// The key is none, or another certificate's.
-    #[error("key {}: {what}", .file.display())]
-    Key {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
-    /// The library does not work as built.
-    #[error("tls: {0}")]
-    Tls(rustls::Error),
-}
 
 /// Certificates by the names they are for.
 #[derive(Debug, Default)]
@@ -64,7 +33,7 @@ impl Certificates {
         if files.is_empty() {
             return Ok(Self::default());
         }
-        let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+        let provider = credentials::provider();
         let mut names = Names::default();
         for file in files {
             names.add(file, &provider)?;
@@ -118,20 +87,12 @@ struct Names {
 impl Names {
     /// Reads one certificate with its key.
     fn add(&mut self, files: &CertificateFiles, provider: &crypto::CryptoProvider) -> Result<(), CertificateError> {
-        let wrong = |what: String| CertificateError::Certificate { file: files.chain.clone(), what };
-        let wrong_key = |what: String| CertificateError::Key { file: files.key.clone(), what };
-        let text = read(&files.chain).map_err(wrong)?;
-        let chain: Result<Vec<CertificateDer<'static>>, pem::Error> = CertificateDer::pem_slice_iter(&text).collect();
-        let chain = chain.map_err(|error| wrong(format!("{error}; expected certificates in PEM")))?;
-        let first = chain.first().ok_or_else(|| wrong("holds no certificate; expected PEM".to_owned()))?.clone();
-        let names = names_of(&first).map_err(wrong)?;
-        let expiry = expiry::not_after(&first);
-        let text = read(&files.key).map_err(wrong_key)?;
-        let key = PrivateKeyDer::from_pem_slice(&text);
-        let key = key.map_err(|error| wrong_key(format!("{error}; expected a private key in PEM")))?;
-        let key = CertifiedKey::from_der(chain, key, provider)
-            .map_err(|error| wrong_key(format!("{error}; expected the key of {}", files.chain.display())))?;
-        let key = Arc::new(key);
+        let Credential { key, names } = Credential::read(files, provider)?;
+        if names.is_empty() {
+            let what = "names no host; expected a subjectAltName with DNS names".to_owned();
+            return Err(CertificateError::Certificate { file: files.chain.clone(), what });
+        }
+        let expiry = key.cert.first().and_then(|first| expiry::not_after(first));
         self.expiry = [self.expiry, expiry].into_iter().flatten().min();
         for (name, is_wildcard) in names {
             let names = if is_wildcard { &mut self.wildcard } else { &mut self.exact };
@@ -153,24 +114,4 @@ impl ResolvesServerCert for Names {
         let host = HostName::read(host::split(text.as_bytes()).ok()?.of(text.as_bytes())).ok()?;
         self.find(&host).cloned()
     }
-}
-
-/// The names a certificate is for, wildcards without their `*.` and marked so.
-pub fn names_of(certificate: &CertificateDer<'_>) -> Result<Vec<(DomainName, bool)>, String> {
-    let certificate = webpki::EndEntityCert::try_from(certificate).map_err(|error| error.to_string())?;
-    let names = certificate.valid_dns_names().filter_map(|text| {
-        let (text, is_wildcard) = text.strip_prefix("*.").map_or((text, false), |rest| (rest, true));
-        let name = DomainName::from_text(text).ok()?;
-        (!name.as_ref().is_root()).then_some((name, is_wildcard))
-    });
-    let names: Vec<_> = names.collect();
-    if names.is_empty() { Err("names no host; expected a subjectAltName with DNS names".to_owned()) } else { Ok(names) }
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
-    if std::fs::metadata(file).map_err(unreadable)?.len() > FILE_OCTETS_MAX {
-        return Err(format!("is larger than {FILE_OCTETS_MAX} octets"));
-    }
-    std::fs::read(file).map_err(unreadable)
 }

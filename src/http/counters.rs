@@ -5,6 +5,7 @@ use super::flows::FlowCounters;
 use super::head::HeadError;
 use super::tls;
 use crate::count::{Counter, Gauge, Histogram, Labels, Observe, Sample};
+pub use crate::meter::Flood;
 use crate::model::Via;
 use crate::policy::{Action, Reason, Verdict};
 
@@ -104,22 +105,6 @@ pub enum Handshake {
 
 impl Handshake {
     const ALL: [(Self, &'static str); 3] = [(Self::Done, "done"), (Self::Failed, "failed"), (Self::Slow, "slow")];
-}
-
-/// What ended a connection of HTTP/2 as a flood, in the order of `ALL`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flood {
-    /// Frames that ask for no page: SETTINGS, PING, PRIORITY, WINDOW_UPDATE and their kin.
-    Control,
-    /// Field blocks without an end, streams that are mistakes, empty DATA.
-    Malformed,
-    /// Streams that are reset, by either side (CVE-2023-44487, CVE-2025-8671).
-    Reset,
-}
-
-impl Flood {
-    const ALL: [(Self, &'static str); 3] =
-        [(Self::Control, "control"), (Self::Malformed, "malformed"), (Self::Reset, "reset")];
 }
 
 /// Who reaches verdicts here.

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::Counters;
 use super::accepted::Listener;
-use super::certificates::{CertificateError, Certificates};
+use super::certificates::Certificates;
 use super::entry;
 use super::flows::udp::Udp;
 use super::flows::{self, FlowGate};
@@ -24,6 +24,7 @@ use super::origin::ResolverError;
 use super::page::{PageError, Pages};
 use super::settings::Settings;
 use crate::clients::Clients;
+use crate::credentials::CertificateError;
 use crate::drain::{DrainWatch, Phase};
 use crate::policy::{SharedView, Sink};
 use crate::sockets::{SocketId, Sockets};

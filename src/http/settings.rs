@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::credentials::CertificateFiles;
+
 /// Where filed requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -35,15 +37,6 @@ pub enum QuicBlock {
     Close,
     /// Silence.
     Drop,
-}
-
-/// Where a certificate and its key are, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFiles {
-    /// The certificate, and behind it those that lead to a root.
-    pub chain: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
 }
 
 /// Version of the PROXY protocol.

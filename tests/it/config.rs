@@ -268,10 +268,6 @@ const BAD: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "version = 1\n[dns]\ntls = { listen = [\"127.0.0.1:853\"] }\n",
-        &["t.toml:3:18: dns.tls.listen = \"127.0.0.1:853\": is not in this release; expected []"],
-    ),
-    (
         "version = 1\n[http]\norigin = \"resolve\"\nfixed-tls = \"127.0.0.1:1\"\n",
         &[
             "t.toml:4:13: http.fixed-tls = \"127.0.0.1:1\": is used with origin = \"fixed\" only; expected \"\"",

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use icpgate::dns::answer::Answer;
-use icpgate::dns::edns::ExtendedError;
+use icpgate::dns::edns::{Asks, ExtendedError, PADDING_BLOCK_OCTETS};
 use icpgate::dns::gate::{companions_needed, conclude};
 use icpgate::dns::question::{ClientEdns, DecodeError, Query, Question, decode};
 use icpgate::dns::rewrite::Finished;
@@ -283,9 +283,17 @@ fn check_one(view: &View, question: &Question, octets: Bytes) -> Result<(), Test
     Ok(())
 }
 
-fn deliveries() -> [(Transport, Option<ClientEdns>); 4] {
-    let edns = |udp_octets| Some(ClientEdns { udp_octets, dnssec_ok: false });
-    [(Transport::Udp, None), (Transport::Udp, edns(512)), (Transport::Udp, edns(4096)), (Transport::Tcp, None)]
+fn deliveries() -> [(Transport, Option<ClientEdns>); 6] {
+    let edns = |udp_octets, asks| Some(ClientEdns { udp_octets, dnssec_ok: false, asks });
+    let (nothing, all) = (Asks::default(), Asks { keepalive: true, nsid: true, padding: true });
+    [
+        (Transport::Udp, None),
+        (Transport::Udp, edns(512, all)),
+        (Transport::Udp, edns(4096, nothing)),
+        (Transport::Tcp, None),
+        (Transport::Tls, edns(512, all)),
+        (Transport::Https, edns(4096, all)),
+    ]
 }
 
 fn check_delivery(
@@ -294,15 +302,18 @@ fn check_delivery(
     transport: Transport,
     errors: &[ExtendedError],
 ) -> Result<(), TestCaseError> {
-    let delivery = Delivery { query, transport, udp_octets_max: 1232, age_seconds: 5, errors };
+    let delivery =
+        Delivery { query, transport, udp_octets_max: 1232, age_seconds: 5, errors, keepalive: 100, nsid: b"one" };
     let message = deliver(finished, &delivery);
     prop_assert!(wire::records(&message).is_ok(), "a message that cannot be walked");
     let limit = match (transport, query.edns) {
-        (Transport::Tcp, _) => wire::MESSAGE_OCTETS_MAX,
         (Transport::Udp, None) => 512,
         (Transport::Udp, Some(edns)) => usize::from(edns.udp_octets.clamp(512, 1232)),
+        _ => wire::MESSAGE_OCTETS_MAX,
     };
     prop_assert!(message.len() <= limit, "{} octets, at most {limit}", message.len());
+    let is_padded = query.edns.is_some_and(|edns| edns.asks.padding) && transport.is_encrypted();
+    prop_assert!(!is_padded || message.len().is_multiple_of(PADDING_BLOCK_OCTETS), "{} octets", message.len());
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use hickory_proto::op::ResponseCode;
 use icpgate::app::StartError;
-use icpgate::http::settings::CertificateFiles;
+use icpgate::credentials::CertificateFiles;
 use icpgate::ops::JournalWhat;
 use serde_json::Value;
 
@@ -287,6 +287,27 @@ async fn certificates_are_reloaded_and_a_bad_one_refused() {
     app.until("the new pair", async |app| (published(app).await == 1).then_some(())).await;
     assert_eq!(other.h2("other.cn").await.get("other.cn", "/").await.status, 451, "now there is a page for it");
     assert!(TlsClient::new(app.http()).connect("here.cn", &["h2"]).await.is_err(), "and none for the other");
+}
+
+#[tokio::test]
+async fn certificates_of_the_dns_plane_are_reloaded() {
+    let app = App::with(|config, dir| {
+        let certificates = dir.path().join("certificates");
+        copy_files(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/certificates"), &certificates);
+        let [chain, key] = ["here.pem", "here.key"].map(|name| certificates.join(name));
+        config.dns.tls.listen = vec!["127.0.0.1:0".parse().expect("an address")];
+        config.dns.tls.certificate = Some(CertificateFiles { chain, key });
+    })
+    .await;
+    let addr = app.running.addrs.dns_tls[0];
+    assert!(TlsClient::new(addr).connect("here.cn", &["dot"]).await.is_ok());
+    let other = TlsClient::trusting(addr, "other");
+    for end in ["pem", "key"] {
+        let text = fs::read_to_string(app.path(&format!("certificates/other.{end}"))).expect("a file");
+        app.write(&format!("certificates/here.{end}"), &text);
+    }
+    app.until("the new pair", async |_| other.connect("other.cn", &["dot"]).await.ok().map(drop)).await;
+    assert!(TlsClient::new(addr).connect("here.cn", &["dot"]).await.is_err());
 }
 
 #[tokio::test]

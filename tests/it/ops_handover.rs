@@ -16,8 +16,10 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::dns_secure::{Quic, listener};
 use super::harness::app::{App, config, request};
 use super::harness::dns::{Answer, Ask, PATIENCE, exchange};
+use super::harness::h2::TlsClient;
 
 const HANDOVER: &str = "run.handover";
 
@@ -86,6 +88,52 @@ async fn a_later_gate_takes_the_sockets_over_and_the_first_one_ends() {
     third.drain.advance(Phase::Draining);
     ends_in_order(third).await;
     assert!(!dir.path().join(HANDOVER).exists(), "the last gate takes its path along");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn encrypted_listeners_of_dns_change_hands() {
+    let secure = |config: &mut Config| {
+        config.dns.tls = listener("here");
+        config.dns.https = listener("here");
+        config.dns.quic = listener("here");
+    };
+    let app = App::with(|config, dir| {
+        config.admin.handover = Some(dir.path().join(HANDOVER));
+        secure(config);
+    })
+    .await;
+    let (tls, https) = (app.running.addrs.dns_tls[0], app.running.addrs.dns_https[0]);
+    let quic = Quic::try_connect(app.running.addrs.dns_quic[0], "here", &["doq"]).await.expect("a connection");
+    let mut config = same(&app);
+    secure(&mut config);
+    // Connections that nobody has accepted yet, or whose handshake is done by whoever accepts them, are lost by neither.
+    let stop = Arc::new(AtomicBool::new(false));
+    let visits = {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            let mut rounds = 0;
+            while !stop.load(Ordering::Relaxed) {
+                assert!(tokio::net::TcpStream::connect(tls).await.is_ok(), "round {rounds}: refused");
+                rounds += 1;
+                tokio::task::yield_now().await;
+            }
+            rounds
+        })
+    };
+    let second = next(&app, config).await.expect("takes over");
+    assert_eq!((second.addrs.dns_tls[0], second.addrs.dns_https[0]), (tls, https));
+    let App { running, .. } = app;
+    ends_in_order(running).await;
+    assert_eq!(quic.closed().await, 0, "the old gate says that it ends");
+    for (addr, protocol) in [(tls, "dot"), (https, "h2")] {
+        assert!(TlsClient::new(addr).connect("here.cn", &[protocol]).await.is_ok(), "{protocol}");
+    }
+    let again = Quic::try_connect(second.addrs.dns_quic[0], "here", &["doq"]).await.expect("a connection");
+    assert!(again.ask(&Ask::new("www.unfiled.example", "A").octets()).await.is_ok());
+    stop.store(true, Ordering::Relaxed);
+    assert!(timeout(PATIENCE, visits).await.expect("ends in time").expect("nothing was refused") > 0);
+    second.drain.advance(Phase::Draining);
+    ends_in_order(second).await;
 }
 
 #[tokio::test]

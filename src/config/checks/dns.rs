@@ -1,31 +1,38 @@
 //! `[dns]`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Checker, path, size};
+use super::{Checker, others_can_read, path, size};
 use crate::config::spec::Spec;
-use crate::config::spec::dns::{DnsBlockSpec, SecureSpec, UpstreamSpec, ZoneSpec};
+use crate::config::spec::dns::{DnsBlockSpec, DnsSpec, HttpsSpec, UpstreamSpec, ZoneSpec};
 use crate::config::upstream;
+use crate::credentials::CertificateFiles;
 use crate::dns::Settings;
-use crate::dns::settings::{Block, BlockAction, UpstreamGroup, ZoneFile};
+use crate::dns::settings::{Block, BlockAction, Secure, UpstreamGroup, ZoneFile};
 use crate::dns::zones;
 use crate::model::DomainName;
+
+/// Octets of the path of DNS over HTTPS: it stands in every request, and in a record by which clients find it.
+const PATH_OCTETS_MAX: usize = 128;
+/// Octets of a server's identity: it must fit into every answer (RFC 5001 section 3.1 leaves its form to the operator).
+const NSID_OCTETS_MAX: usize = 128;
 
 impl Checker<'_> {
     pub(super) fn dns(&mut self, spec: &Spec) -> Settings {
         let text = &spec.dns;
-        for (key, secure) in [("dns.tls", &text.tls), ("dns.https", &text.https), ("dns.quic", &text.quic)] {
-            self.later_listener(key, secure);
-        }
         let listen = self.sockets("dns.listen", &text.listen);
+        let secure = self.secure(text, &listen);
+        let all: Vec<SocketAddr> =
+            listen.iter().chain(secure.iter().flat_map(|secure| &secure.listen)).copied().collect();
+        let [tls, https, quic] = secure;
         let allow_from = self.prefixes("dns.allow-from", &text.allow_from);
-        if !listen.is_empty() && text.allow_from.is_empty() {
+        if !all.is_empty() && text.allow_from.is_empty() {
             self.refuse("dns.allow-from", "", "nobody could ask; expected prefixes of clients");
         }
         let is_open = allow_from.iter().any(|prefix| prefix.prefix_len() == 0);
-        if is_open && listen.iter().any(|addr| !addr.ip().is_loopback()) && !text.upstream.is_empty() {
+        if is_open && all.iter().any(|addr| !addr.ip().is_loopback()) && !text.upstream.is_empty() {
             self.warn("dns.allow-from", "the whole world may ask: an open resolver is used to attack others");
         }
         if text.resolve_timeout_milliseconds < text.upstream_timeout_milliseconds {
@@ -38,7 +45,7 @@ impl Checker<'_> {
             udp_sockets: if text.udp_sockets == 0 { cores } else { size(text.udp_sockets) },
             zones: self.zones(&text.zones),
             zone_directories: zone_directories(&text.zones),
-            upstreams: self.upstreams(&text.upstream, &listen),
+            upstreams: self.upstreams(&text.upstream, &all),
             upstream_ca: path(&text.upstream_ca),
             upstream_timeout: Duration::from_millis(text.upstream_timeout_milliseconds),
             resolve_timeout: Duration::from_millis(text.resolve_timeout_milliseconds),
@@ -55,20 +62,78 @@ impl Checker<'_> {
             tcp_connections_max: size(text.tcp_connections_max),
             tcp_connections_per_client_max: size(text.tcp_connections_per_client_max),
             tcp_idle: Duration::from_secs(text.tcp_idle_seconds),
+            https_path: self.https_path(&text.https.path),
+            nsid: self.nsid(&text.nsid),
             listen,
+            tls,
+            https,
+            quic,
             allow_from,
         }
     }
 
-    fn later_listener(&mut self, key: &str, secure: &SecureSpec) {
-        if let Some(addr) = secure.listen.first() {
-            self.later(&format!("{key}.listen"), addr, "[]");
+    /// The encrypted listeners: TLS, HTTPS, QUIC.
+    fn secure(&mut self, text: &DnsSpec, plain: &[SocketAddr]) -> [Secure; 3] {
+        let HttpsSpec { listen, certificate, key, .. } = &text.https;
+        let (tls, quic) = (&text.tls, &text.quic);
+        let res = [
+            self.secure_listener("dns.tls", &tls.listen, &tls.certificate, &tls.key),
+            self.secure_listener("dns.https", listen, certificate, key),
+            self.secure_listener("dns.quic", &quic.listen, &quic.certificate, &quic.key),
+        ];
+        // Those over TCP with those over TCP; QUIC with UDP.
+        let mut taken = plain.to_vec();
+        for (key, secure) in [("dns.tls", &res[0]), ("dns.https", &res[1])] {
+            self.not_twice(key, &secure.listen, &taken);
+            taken.extend(&secure.listen);
         }
-        for (inner, value) in [("certificate", &secure.certificate), ("key", &secure.key)] {
-            if !value.is_empty() {
-                self.later(&format!("{key}.{inner}"), value, "\"\"");
+        self.not_twice("dns.quic", &res[2].listen, plain);
+        res
+    }
+
+    fn not_twice(&mut self, key: &str, listen: &[SocketAddr], taken: &[SocketAddr]) {
+        for (i, addr) in listen.iter().enumerate().filter(|(_, addr)| addr.port() != 0 && taken.contains(addr)) {
+            let message = "is another listener's of the DNS plane as well; expected a port of its own";
+            self.refuse(&format!("{key}.listen[{i}]"), &addr.to_string(), message);
+        }
+    }
+
+    /// An encrypted listener with its files; what is in them is read when the plane is set up, and again when they change.
+    fn secure_listener(&mut self, key: &str, listen: &[String], certificate: &str, secret: &str) -> Secure {
+        let listen = self.sockets(&format!("{key}.listen"), listen);
+        let files = [("certificate", certificate, "certificates"), ("key", secret, "the private key")];
+        for (inner, path, what) in files {
+            if path.trim().is_empty() && !listen.is_empty() {
+                let message = format!("is needed by {key}.listen; expected the path of a PEM file of {what}");
+                self.refuse(&format!("{key}.{inner}"), path, message);
+            } else if !path.is_empty() && listen.is_empty() {
+                self.warn(&format!("{key}.{inner}"), &format!("has no effect: {key}.listen is empty"));
             }
         }
+        if !secret.is_empty() && others_can_read(Path::new(secret)) {
+            let message = "every user of this machine can read the key; expected mode 0600 or 0640";
+            self.warn(&format!("{key}.key"), message);
+        }
+        let has_files = !certificate.is_empty() && !secret.is_empty();
+        let files = CertificateFiles { chain: PathBuf::from(certificate), key: PathBuf::from(secret) };
+        Secure { listen, certificate: has_files.then_some(files) }
+    }
+
+    fn https_path(&mut self, path: &str) -> String {
+        let is_good = path.starts_with('/') && path.bytes().all(|c| c.is_ascii_graphic() && !matches!(c, b'?' | b'#'));
+        if !is_good || path.len() > PATH_OCTETS_MAX {
+            let message = "expected a path of visible ASCII characters, such as \"/dns-query\"";
+            self.refuse("dns.https.path", path, message);
+        }
+        path.to_owned()
+    }
+
+    fn nsid(&mut self, text: &str) -> String {
+        if text.len() > NSID_OCTETS_MAX || text.chars().any(char::is_control) {
+            let message = format!("expected at most {NSID_OCTETS_MAX} octets without control characters");
+            self.refuse("dns.nsid", text, message);
+        }
+        text.to_owned()
     }
 
     fn dns_block(&mut self, text: &DnsBlockSpec) -> Block {

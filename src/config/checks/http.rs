@@ -10,8 +10,9 @@ use crate::config::spec::http::{
     BlockedTunnelsWord, CertificateSpec, HttpBlockSpec, HttpSpec, OriginWord, ProxyVersionWord, QuicBlockWord,
     TlsBlockWord,
 };
+use crate::credentials::CertificateFiles;
 use crate::http::Settings;
-use crate::http::settings::{Block, CertificateFiles, Origin, ProviderText, ProxyVersion, QuicBlock, TlsBlock};
+use crate::http::settings::{Block, Origin, ProviderText, ProxyVersion, QuicBlock, TlsBlock};
 
 /// What may stand in braces in `http.block.redirect`.
 const PLACEHOLDERS: [&str; 4] = ["name", "domain", "reason", "id"];

@@ -13,12 +13,14 @@ use crate::dns::settings::UpstreamPolicy as Policy;
 pub struct DnsSpec {
     /// Addresses and ports for UDP and TCP; none for no DNS plane.
     pub listen: Vec<String>,
-    /// DNS over TLS; not in this release, listen must be empty.
+    /// DNS over TLS (RFC 7858).
     pub tls: SecureSpec,
-    /// DNS over HTTPS; not in this release, listen must be empty.
-    pub https: SecureSpec,
-    /// DNS over QUIC; not in this release, listen must be empty.
+    /// DNS over HTTPS (RFC 8484).
+    pub https: HttpsSpec,
+    /// DNS over QUIC (RFC 9250).
     pub quic: SecureSpec,
+    /// What clients are told who ask which server answers (NSID, RFC 5001); "" for nothing.
+    pub nsid: String,
     /// UDP sockets for each listen address; 0 for one a core.
     #[schemars(range(min = 0, max = 1024))]
     pub udp_sockets: u64,
@@ -61,13 +63,13 @@ pub struct DnsSpec {
     /// Questions in work at a time.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub inflight_max: u64,
-    /// TCP connections at a time.
+    /// Connections at a time: TCP, TLS, HTTPS and QUIC together.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub tcp_connections_max: u64,
-    /// TCP connections of one client: an IPv4 address or an IPv6 /64.
+    /// Connections of one client, of whatever transport: an IPv4 address or an IPv6 /64.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub tcp_connections_per_client_max: u64,
-    /// Seconds after which an idle TCP connection is closed (RFC 7766 section 6.2.3).
+    /// Seconds after which an idle connection is closed (RFC 7766 section 6.2.3).
     #[schemars(range(min = 1, max = 3600))]
     pub tcp_idle_seconds: u64,
 }
@@ -79,8 +81,9 @@ impl Default for DnsSpec {
         Self {
             listen: Vec::new(),
             tls: SecureSpec::default(),
-            https: SecureSpec::default(),
+            https: HttpsSpec::default(),
             quic: SecureSpec::default(),
+            nsid: settings.nsid.clone(),
             // One socket a core: each has its own queue in the kernel.
             udp_sockets: 0,
             allow_from: settings.allow_from.iter().map(ToString::to_string).collect(),
@@ -142,16 +145,37 @@ impl Default for DnsBlockSpec {
     }
 }
 
-/// `dns.tls`, `dns.https`, `dns.quic`: listeners of a later release.
+/// `dns.tls`, `dns.quic`: an encrypted listener.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SecureSpec {
-    /// Must be empty in this release.
+    /// Addresses and ports; none where it is not served.
     pub listen: Vec<String>,
     /// PEM file of the certificate chain.
     pub certificate: String,
     /// PEM file of the private key.
     pub key: String,
+}
+
+/// `dns.https`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct HttpsSpec {
+    /// Addresses and ports; none where it is not served.
+    pub listen: Vec<String>,
+    /// PEM file of the certificate chain.
+    pub certificate: String,
+    /// PEM file of the private key.
+    pub key: String,
+    /// The path that queries are sent to.
+    pub path: String,
+}
+
+impl Default for HttpsSpec {
+    fn default() -> Self {
+        let SecureSpec { listen, certificate, key } = SecureSpec::default();
+        Self { listen, certificate, key, path: Settings::new().https_path }
+    }
 }
 
 /// One entry of `dns.zones`.

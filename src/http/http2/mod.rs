@@ -9,10 +9,9 @@
 //! through and HTTP/1 would not is refused in `request`.
 //!
 //! Limits: [`STREAMS_MAX`], the windows and the counts below; heads and times as in HTTP/1 ([`super::Settings`]); what costs
-//! without asking for a page in `meter`; origin connections in `places`; answers that wait in `queue`. A connection that
+//! without asking for a page in [`crate::meter`]; origin connections in `places`; answers that wait in `queue`. A connection that
 //! floods is told so (ENHANCE_YOUR_CALM) and ended.
 
-mod meter;
 mod places;
 mod queue;
 mod relay;
@@ -34,7 +33,6 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 pub use self::places::StreamPlaces;
 
-use self::meter::{Metered, Readings};
 use self::places::Idle;
 use self::queue::Queue;
 use super::counters::RequestOutcome;
@@ -44,6 +42,7 @@ use super::gate::Gate;
 use super::party::Party;
 use super::settings::Settings;
 use super::stream::{Ahead, ClientStream};
+use crate::meter::{Flood, Metered, Readings, Toll};
 
 /// Streams of a connection at a time: RFC 9113 section 6.5.2 advises against fewer.
 pub const STREAMS_MAX: u32 = 100;
@@ -55,7 +54,7 @@ const CONNECTION_WINDOW: u32 = 512 << 10;
 const SEND_BUFFER_OCTETS_MAX: usize = 64 << 10;
 /// Streams a client may break by mistakes of its own, each of which we have to reset (CVE-2025-8671).
 const MISTAKES_MAX: usize = 100;
-/// Streams reset before they were looked at (CVE-2023-44487); those after are counted by [`meter`].
+/// Streams reset before they were looked at (CVE-2023-44487); those after are counted by [`crate::meter`].
 const UNSEEN_RESETS_MAX: usize = 20;
 /// How long a connection that ends may take to say so.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -103,6 +102,20 @@ fn builder(settings: &Settings) -> Builder {
         .max_local_error_reset_streams(Some(MISTAKES_MAX))
         .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX);
     res
+}
+
+impl Toll for Gate {
+    fn flood(&self, kind: Flood) {
+        self.counters().flood(kind);
+    }
+
+    fn reset_by_client(&self) {
+        self.counters().http2_resets_by_client.increment();
+    }
+
+    fn reset_by_gate(&self) {
+        self.counters().http2_resets_by_gate.increment();
+    }
 }
 
 //--- Tally -----------------------------------------------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use icpgate::credentials::CertificateFiles;
 use icpgate::drain::Phase;
 use icpgate::http::certificates::Certificates;
 use icpgate::http::counters::{Handshake, RequestOutcome};
 use icpgate::http::head::HeadError;
 use icpgate::http::host::HostName;
-use icpgate::http::settings::CertificateFiles;
 use icpgate::policy::Rules;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

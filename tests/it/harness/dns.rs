@@ -27,6 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// A running plane.
 pub struct DnsGate {
     pub addr: SocketAddr,
+    /// The encrypted listeners: TLS, HTTPS, QUIC.
+    pub secure: [Option<SocketAddr>; 3],
     pub upstream: Upstream,
     pub view: SharedView,
     pub clock: Arc<AtomicU64>,
@@ -59,9 +61,10 @@ impl DnsGate {
             .await
             .expect("binds");
         let (addr, gate) = (plane.addrs()[0], plane.gate());
+        let secure = [plane.tls_addrs(), plane.https_addrs(), plane.quic_addrs()].map(|addrs| addrs.first().copied());
         let (drain, watch) = DrainSignal::new();
         tokio::spawn(plane.run(watch));
-        Self { addr, upstream, view, clock, counters, gate, drain }
+        Self { addr, secure, upstream, view, clock, counters, gate, drain }
     }
 
     /// Asks over UDP with OPT.
@@ -72,6 +75,11 @@ impl DnsGate {
     /// Asks in a chosen way.
     pub async fn ask_as(&self, ask: &Ask) -> Answer {
         Answer(exchange(self.addr, ask).await.unwrap_or_else(|| panic!("no answer to {} {}", ask.name, ask.qtype)))
+    }
+
+    /// Goes on to `phase`.
+    pub fn advance(&self, phase: Phase) {
+        self.drain.advance(phase);
     }
 
     /// Makes it noon of `day` for the gate.

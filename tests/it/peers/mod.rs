@@ -6,6 +6,7 @@ mod backends;
 mod browser;
 mod clients;
 mod console;
+mod dns_secure;
 mod h2;
 mod package;
 mod profiles;

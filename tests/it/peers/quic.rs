@@ -25,7 +25,7 @@ pub fn python() -> PathBuf {
 }
 
 /// True when the peers are asked for and there is an aioquic among them: no package of Debian 12 has it.
-fn is_there() -> bool {
+pub fn is_there() -> bool {
     if !super::are_asked_for() {
         return false;
     }
