@@ -81,6 +81,10 @@ pub struct Counters {
     pub quic_protocol_errors: Counter,
     /// Packets that got no answer: not queries, or blocked by silence.
     pub dropped: Counter,
+    /// Responses over the limit of rates that were not sent.
+    pub limited_dropped: Counter,
+    /// Those that were sent short.
+    pub limited_slipped: Counter,
     /// Clients outside `allow-from`.
     pub prohibited: Counter,
     /// Queries refused because too many wait.
@@ -206,6 +210,9 @@ impl Observe for Counters {
         }
         for ((_, kind), counter) in Flood::ALL.iter().zip(&self.floods) {
             show("dns_http2_floods_total", &[("kind", kind)], count(counter));
+        }
+        for (action, counter) in [("drop", &self.limited_dropped), ("slip", &self.limited_slipped)] {
+            show("dns_rate_limited_total", &[("action", action)], count(counter));
         }
         show("dns_quic_protocol_errors_total", &[], count(&self.quic_protocol_errors));
         show("socket_errors_total", &[("plane", "dns")], count(&self.socket_errors));

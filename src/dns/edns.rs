@@ -1,17 +1,22 @@
 //! OPT records: reading the clients' options and the upstream's errors, writing ours.
 //!
-//! Sources: RFC 6891, RFC 8914 (extended errors), RFC 7828 (keepalive), RFC 7830 and RFC 8467 (padding), RFC 5001 (NSID).
+//! Sources: RFC 6891, RFC 8914 (extended errors), RFC 7828 (keepalive), RFC 7830 and RFC 8467 (padding), RFC 5001 (NSID), RFC 7873
+//! (cookies).
 
+use super::cookies::{ClientCookie, ServerCookie};
 use super::wire::{self, MESSAGE_OCTETS_MAX, Record, Section, WireError, rtype};
 
 /// Option codes.
 mod option {
     pub const NSID: u16 = 3;
+    pub const COOKIE: u16 = 10;
     pub const KEEPALIVE: u16 = 11;
     pub const PADDING: u16 = 12;
     pub const EDE: u16 = 15;
 }
 
+/// Octets of a client's cookie with a server's.
+pub const COOKIE_OCTETS: usize = 24;
 /// Octets that padded answers are a multiple of (RFC 8467 section 4.1).
 pub const PADDING_BLOCK_OCTETS: usize = 468;
 /// Extended errors of an upstream that are passed on, and octets of their texts: an answer must stay small.
@@ -72,9 +77,35 @@ fn each_option(mut data: &[u8], mut visit: impl FnMut(u16, &[u8])) {
     }
 }
 
+/// A client's COOKIE option.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cookie {
+    /// There is none.
+    #[default]
+    Absent,
+    /// It has a length that none has: the query is malformed (RFC 7873 section 5.2.2).
+    Malformed,
+    /// The client's, with a server's that has the length of ours.
+    There(ClientCookie, Option<ServerCookie>),
+}
+
+impl Cookie {
+    /// Reads the option's data (RFC 7873 section 4).
+    fn read(data: &[u8]) -> Self {
+        match (data.split_first_chunk(), data.len()) {
+            (Some((client, [])), _) => Self::There(*client, None),
+            // Of another length it is another server's, and good for nothing here.
+            (Some((client, server)), 16..=40) => Self::There(*client, server.try_into().ok()),
+            _ => Self::Malformed,
+        }
+    }
+}
+
 /// What the options of a client's OPT ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asks {
+    /// The cookie; the first one counts.
+    pub cookie: Cookie,
     /// How long an idle connection is kept.
     pub keepalive: bool,
     /// Which server answers.
@@ -87,7 +118,8 @@ impl Asks {
     /// Reads an OPT's data; what cannot be read asks for nothing.
     pub fn read(data: &[u8]) -> Self {
         let mut res = Self::default();
-        each_option(data, |code, _| match code {
+        each_option(data, |code, value| match code {
+            option::COOKIE if res.cookie == Cookie::Absent => res.cookie = Cookie::read(value),
             option::KEEPALIVE => res.keepalive = true,
             option::NSID => res.nsid = true,
             option::PADDING => res.padding = true,
@@ -116,6 +148,8 @@ pub struct Opt<'a> {
     pub errors: &'a [ExtendedError],
     /// How long an idle connection is kept, in tenths of a second.
     pub keepalive: Option<u16>,
+    /// The client's cookie with ours.
+    pub cookie: Option<[u8; COOKIE_OCTETS]>,
     /// Who answers.
     pub nsid: Option<&'a [u8]>,
     /// True for a message that is padded to a multiple of [`PADDING_BLOCK_OCTETS`], as far as there is room.
@@ -132,6 +166,9 @@ pub fn append_opt(message: &mut Vec<u8>, opt: &Opt<'_>) {
     message.extend_from_slice(&[0, 0]);
     for error in opt.errors {
         append_option(message, option::EDE, &[&error.code.to_be_bytes(), error.text.as_bytes()]);
+    }
+    if let Some(cookie) = &opt.cookie {
+        append_option(message, option::COOKIE, &[cookie]);
     }
     if let Some(nsid) = opt.nsid {
         append_option(message, option::NSID, &[nsid]);

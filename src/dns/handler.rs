@@ -5,26 +5,29 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::cache::{AnswerCache, Entry, Source};
 use super::companions::Companions;
+use super::cookies::Cookies;
 use super::counters::{CacheOutcome, Counters};
 use super::discovery;
-use super::edns::{ExtendedError, info_code};
+use super::edns::{COOKIE_OCTETS, Cookie, ExtendedError, info_code};
 use super::find::{FindError, Freshness};
 use super::gate::{self, Basis, Judged};
 use super::question::{DecodeError, Query, Question, decode};
+use super::rate::{Admission, Limiter};
 use super::rewrite;
 use super::secure::Servers;
-use super::send::{Delivery, Transport, deliver, refuse};
+use super::send::{self, Delivery, Transport, deliver, refuse};
 use super::settings::{Settings, UpstreamDown};
 use super::upstream::{UpstreamError, Upstreams};
 use super::wire::{flag, rcode, rtype};
 use super::zones::Zones;
+use crate::clients::Clients;
 use crate::model::Via;
 use crate::policy::special::{SpecialUse, special_use};
 use crate::policy::{SharedView, Sink, Stance, VerdictRecord, View};
@@ -52,6 +55,9 @@ pub struct Gate {
     pub(super) zones: ArcSwap<Zones>,
     pub(super) upstreams: Upstreams,
     inflight: Semaphore,
+    askers: Arc<Clients>,
+    cookies: Cookies,
+    limiter: Option<Limiter>,
     servers: ArcSwap<Servers>,
 }
 
@@ -77,8 +83,10 @@ impl Gate {
     ) -> Self {
         let cache = AnswerCache::new(&settings);
         let inflight = Semaphore::new(settings.inflight_max);
+        let askers = Clients::new(settings.inflight_per_client_max);
+        let (cookies, limiter) = (Cookies::new(&settings.cookie_secrets), Limiter::new(&settings.rate_limit));
         let (zones, servers) = (ArcSwap::from_pointee(zones), ArcSwap::from_pointee(servers));
-        Self { settings, view, sink, counters, cache, zones, upstreams, inflight, servers }
+        Self { settings, view, sink, counters, cache, zones, upstreams, inflight, askers, cookies, limiter, servers }
     }
 
     /// Its settings.
@@ -149,7 +157,7 @@ impl Gate {
         let is_local = self.zones.load().holds(query.question.name.as_ref());
         if !is_local && self.is_resolver() && discovery::is_about_us(query.question.name.as_ref()) {
             let finished = discovery::answer(&query.question, &self.settings, &self.servers.load(), self.own_flags());
-            return self.answered(&finished, &self.delivery(&query, client, 0, &[]));
+            return self.answered(&finished, client, &self.delivery(&query, client, 0, &[]));
         }
         if !is_local
             && let Some(entry) = self.cache.fresh(&query.question)
@@ -173,6 +181,11 @@ impl Gate {
 
     async fn resolve_whole(&self, query: &Query, client: Client) -> Option<Vec<u8>> {
         let Ok(_permit) = self.inflight.try_acquire() else { return self.overloaded(query, client) };
+        // While there is room one client may have all of it; then its share is bounded.
+        let place = self.askers.enter(client.addr);
+        if place.is_none() && self.inflight.available_permits() < self.settings.inflight_max / 2 {
+            return self.overloaded(query, client);
+        }
         self.counters.cache(CacheOutcome::Miss);
         let deadline = Instant::now() + self.settings.resolve_timeout;
         let found = self.find(&query.question, deadline).await;
@@ -314,7 +327,7 @@ impl Gate {
                 0
             }
         };
-        self.answered(&finished, &self.delivery(query, client, age_seconds, &errors))
+        self.answered(&finished, client, &self.delivery(query, client, age_seconds, &errors))
     }
 
     /// An answer out of the cache is nobody's authoritative one.
@@ -339,15 +352,58 @@ impl Gate {
             age_seconds,
             errors,
             keepalive: self.settings.keepalive_tenths(),
+            cookie: self.cookie(query, client),
             nsid: self.settings.nsid.as_bytes(),
         }
     }
 
-    fn answered(&self, finished: &rewrite::Finished, delivery: &Delivery<'_>) -> Taken {
+    fn answered(&self, finished: &rewrite::Finished, client: Client, delivery: &Delivery<'_>) -> Taken {
+        match self.admit(finished, client, delivery.query) {
+            Admission::Pass => {}
+            Admission::Drop => {
+                self.counters.limited_dropped.increment();
+                return Taken::Dropped;
+            }
+            Admission::Slip => {
+                self.counters.limited_slipped.increment();
+                let message = send::slip(delivery.query, delivery, self.own_flags());
+                self.counters.response(&message, 0);
+                return Taken::Answered(message);
+            }
+        }
         let message = deliver(finished, delivery);
         let rcode_high = if delivery.query.edns.is_some() { finished.rcode_high } else { 0 };
         self.counters.response(&message, rcode_high);
         Taken::Answered(message)
+    }
+
+    /// The client's cookie with ours, where it has one.
+    fn cookie(&self, query: &Query, client: Client) -> Option<[u8; COOKIE_OCTETS]> {
+        match query.edns?.asks.cookie {
+            Cookie::There(cookie, _) if self.settings.cookies => {
+                Some(self.cookies.answer(cookie, client.addr, self.view.now()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether an answer may be sent: over UDP the address of who gets it may be somebody else's, but for who has shown a
+    /// cookie of ours.
+    fn admit(&self, finished: &rewrite::Finished, client: Client, query: &Query) -> Admission {
+        let Some(limiter) = self.limiter.as_ref().filter(|_| client.transport == Transport::Udp) else {
+            return Admission::Pass;
+        };
+        let now = self.view.now();
+        if let Some(Cookie::There(cookie, Some(server))) = query.edns.map(|edns| edns.asks.cookie)
+            && self.settings.cookies
+            && self.cookies.is_good(cookie, server, client.addr, now)
+        {
+            return Admission::Pass;
+        }
+        let code =
+            u16::from(finished.rcode_high) << 4 | u16::from(finished.octets.get(3).copied().unwrap_or(0)) & flag::RCODE;
+        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        limiter.admit(client.addr, query.question.name.as_ref(), code, second)
     }
 
     /// True where names outside the zones are asked for elsewhere.
@@ -363,7 +419,7 @@ impl Gate {
     fn error(&self, query: &Query, client: Client, code: u16, error: Option<(u16, &str)>) -> Taken {
         let errors: Vec<ExtendedError> = error.map(|(code, text)| ExtendedError::new(code, text)).into_iter().collect();
         let finished = rewrite::empty(&query.question, self.own_flags(), code);
-        self.answered(&finished, &self.delivery(query, client, 0, &errors))
+        self.answered(&finished, client, &self.delivery(query, client, 0, &errors))
     }
 
     fn undecodable(&self, packet: &[u8], error: DecodeError) -> Taken {
@@ -384,7 +440,7 @@ impl Gate {
         match special {
             SpecialUse::Loopback => {
                 let finished = rewrite::loopback(&query.question, self.own_flags());
-                self.answered(&finished, &self.delivery(query, client, 0, &[]))
+                self.answered(&finished, client, &self.delivery(query, client, 0, &[]))
             }
             SpecialUse::NoSuchName => self.error(query, client, rcode::NXDOMAIN, None),
         }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::edns::Asks;
+use super::edns::{Asks, Cookie};
 use super::wire::{self, HEADER_OCTETS, flag, rtype};
 use crate::model::DomainName;
 
@@ -126,6 +126,9 @@ pub fn decode(packet: &[u8]) -> Result<Query, DecodeError> {
     let qtype = wire::u16_at(packet, after).map_err(|_| DecodeError::Malformed)?;
     let qclass = wire::u16_at(packet, after + 2).map_err(|_| DecodeError::Malformed)?;
     let edns = decode_edns(packet, after + 4, counts[3])?;
+    if edns.is_some_and(|edns| edns.asks.cookie == Cookie::Malformed) {
+        return Err(DecodeError::Malformed);
+    }
     if is_meta(qtype) {
         return Err(DecodeError::NotImplemented);
     }

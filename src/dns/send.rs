@@ -1,12 +1,14 @@
 //! The last step: ID, letter case, age, OPT and size for one client. A function of its arguments.
 
-use super::edns::{self, ExtendedError, Opt};
+use super::edns::{self, COOKIE_OCTETS, ExtendedError, Opt};
 use super::question::{ClientEdns, DecodeError, Query};
 use super::rewrite::{self, Finished};
 use super::wire::{self, HEADER_OCTETS, MESSAGE_OCTETS_MAX, Writer, flag, rcode};
 
 /// Octets of an OPT without options (RFC 6891 section 6.1.2).
 const OPT_OCTETS: usize = 11;
+/// Octets of an option before its data.
+const OPTION_OCTETS: usize = 4;
 
 /// How the answer travels; decides its greatest size and what its OPT may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,14 +66,22 @@ pub struct Delivery<'a> {
     pub errors: &'a [ExtendedError],
     /// How long an idle connection is kept, in tenths of a second, for clients that ask.
     pub keepalive: u16,
+    /// The client's cookie with ours, for clients that have one.
+    pub cookie: Option<[u8; COOKIE_OCTETS]>,
     /// Who answers, for clients that ask; empty for nobody in particular.
     pub nsid: &'a [u8],
 }
 
 impl<'a> Delivery<'a> {
-    /// An OPT without options.
+    /// An OPT without options but the cookie, by which the client knows us.
     fn bare_opt(&self, edns: ClientEdns, rcode_high: u8) -> Opt<'a> {
-        Opt { udp_octets: self.udp_octets_max, dnssec_ok: edns.dnssec_ok, rcode_high, ..Opt::default() }
+        let (udp_octets, dnssec_ok, cookie) = (self.udp_octets_max, edns.dnssec_ok, self.cookie);
+        Opt { udp_octets, dnssec_ok, rcode_high, cookie, ..Opt::default() }
+    }
+
+    /// Octets of that.
+    fn bare_opt_octets(&self) -> usize {
+        OPT_OCTETS + self.cookie.map_or(0, |cookie| OPTION_OCTETS + cookie.len())
     }
 
     /// The OPT for a client with this one.
@@ -163,7 +173,7 @@ fn finish(
     if res.len() <= limit {
         return res;
     }
-    if without_opt + OPT_OCTETS > limit {
+    if without_opt + delivery.bare_opt_octets() > limit {
         return truncated(&res, query, delivery, rcode_high);
     }
     // The records fit, the options do not.
@@ -172,6 +182,13 @@ fn finish(
     res[10..12].copy_from_slice(&count.to_be_bytes());
     edns::append_opt(&mut res, &delivery.bare_opt(edns, rcode_high));
     res
+}
+
+/// Says no more than that the client may come by TCP, or with the cookie that stands beside: no larger than its query.
+pub fn slip(query: &Query, delivery: &Delivery<'_>, flags: u16) -> Vec<u8> {
+    let rd = if query.question.recursion_desired { flag::RD } else { 0 };
+    let head = Writer::new(query.id, flag::QR | flags | rd, &query.question_octets).finish();
+    truncated(&head, query, delivery, 0)
 }
 
 /// The question alone with TC: the client asks again over TCP (RFC 7766 section 5).

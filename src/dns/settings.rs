@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::cookies::Secret;
+use super::rate::RateLimit;
 use crate::credentials::CertificateFiles;
 use crate::model::DomainName;
 
@@ -148,6 +150,12 @@ pub struct Settings {
     pub quic: Secure,
     /// What clients are told who ask which server answers (RFC 5001); empty for nothing.
     pub nsid: String,
+    /// Whether clients with cookies get ours (RFC 7873).
+    pub cookies: bool,
+    /// Secrets of cookies, the first for new ones; empty for one of this process.
+    pub cookie_secrets: Vec<Secret>,
+    /// Responses over UDP.
+    pub rate_limit: RateLimit,
     /// UDP sockets per listen address (SO_REUSEPORT); one per core.
     pub udp_sockets: usize,
     /// Who may ask.
@@ -184,6 +192,8 @@ pub struct Settings {
     pub edns_udp_bytes_max: u16,
     /// Questions in work at a time; more are answered SERVFAIL or dropped.
     pub inflight_max: usize,
+    /// Of one client, while more than half of them are taken.
+    pub inflight_per_client_max: usize,
     /// Connections at a time, of TCP and of the encrypted transports together.
     pub tcp_connections_max: usize,
     /// Connections of one client address.
@@ -202,6 +212,9 @@ impl Settings {
             https_path: "/dns-query".to_owned(),
             quic: Secure::default(),
             nsid: String::new(),
+            cookies: true,
+            cookie_secrets: Vec::new(),
+            rate_limit: RateLimit::default(),
             udp_sockets: 1,
             allow_from: vec!["127.0.0.0/8".parse().expect("a prefix"), "::1/128".parse().expect("a prefix")],
             zones: Vec::new(),
@@ -226,6 +239,7 @@ impl Settings {
             stale_max: Duration::from_secs(86_400),
             edns_udp_bytes_max: 1232,
             inflight_max: 10_000,
+            inflight_per_client_max: 1000,
             tcp_connections_max: 1000,
             tcp_connections_per_client_max: 100,
             tcp_idle: Duration::from_secs(10),

@@ -75,6 +75,7 @@ pub const FAMILIES: &[Family] = &[
     counter("dns_http_refusals_total", &["status"], "Requests of DNS over HTTPS that carry no query."),
     counter("dns_queries_total", &["transport", "type"], "Decoded queries."),
     counter("dns_quic_protocol_errors_total", &[], "Connections of DNS over QUIC ended for a broken rule."),
+    counter("dns_rate_limited_total", &["action"], "Responses over the limit of rates, not sent or sent short."),
     counter("dns_refusals_total", &["kind"], "Queries that got no ordinary answer."),
     counter("dns_responses_total", &["rcode"], "Responses sent."),
     gauge("faults", &["fault"], "1 while the fault is present."),

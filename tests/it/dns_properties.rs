@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use icpgate::dns::answer::Answer;
-use icpgate::dns::edns::{Asks, ExtendedError, PADDING_BLOCK_OCTETS};
+use icpgate::dns::edns::{Asks, Cookie, ExtendedError, PADDING_BLOCK_OCTETS};
 use icpgate::dns::gate::{companions_needed, conclude};
 use icpgate::dns::question::{ClientEdns, DecodeError, Query, Question, decode};
 use icpgate::dns::rewrite::Finished;
@@ -285,7 +285,8 @@ fn check_one(view: &View, question: &Question, octets: Bytes) -> Result<(), Test
 
 fn deliveries() -> [(Transport, Option<ClientEdns>); 6] {
     let edns = |udp_octets, asks| Some(ClientEdns { udp_octets, dnssec_ok: false, asks });
-    let (nothing, all) = (Asks::default(), Asks { keepalive: true, nsid: true, padding: true });
+    let cookie = Cookie::There([7; 8], None);
+    let (nothing, all) = (Asks::default(), Asks { cookie, keepalive: true, nsid: true, padding: true });
     [
         (Transport::Udp, None),
         (Transport::Udp, edns(512, all)),
@@ -302,8 +303,8 @@ fn check_delivery(
     transport: Transport,
     errors: &[ExtendedError],
 ) -> Result<(), TestCaseError> {
-    let delivery =
-        Delivery { query, transport, udp_octets_max: 1232, age_seconds: 5, errors, keepalive: 100, nsid: b"one" };
+    let (cookie, keepalive, nsid) = (query.edns.map(|_| [7; 24]), 100, &b"one"[..]);
+    let delivery = Delivery { query, transport, udp_octets_max: 1232, age_seconds: 5, errors, keepalive, cookie, nsid };
     let message = deliver(finished, &delivery);
     prop_assert!(wire::records(&message).is_ok(), "a message that cannot be walked");
     let limit = match (transport, query.edns) {

@@ -13,6 +13,7 @@ mod corpus;
 mod dns_bypass;
 mod dns_companions;
 mod dns_properties;
+mod dns_protection;
 mod dns_secure;
 mod dns_udp;
 mod dns_upstream;

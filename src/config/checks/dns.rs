@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use super::{Checker, others_can_read, path, size};
 use crate::config::spec::Spec;
-use crate::config::spec::dns::{DnsBlockSpec, DnsSpec, HttpsSpec, UpstreamSpec, ZoneSpec};
+use crate::config::spec::dns::{DnsBlockSpec, DnsSpec, HttpsSpec, RateLimitSpec, UpstreamSpec, ZoneSpec};
 use crate::config::upstream;
 use crate::credentials::CertificateFiles;
 use crate::dns::Settings;
+use crate::dns::cookies::{SECRET_OCTETS, Secret};
+use crate::dns::rate::RateLimit;
 use crate::dns::settings::{Block, BlockAction, Secure, UpstreamGroup, ZoneFile};
 use crate::dns::zones;
 use crate::model::DomainName;
 
 /// Octets of the path of DNS over HTTPS: it stands in every request, and in a record by which clients find it.
 const PATH_OCTETS_MAX: usize = 128;
+/// Octets of a file of secrets: a hundred of them.
+const COOKIE_SECRETS_OCTETS_MAX: u64 = 4096;
 /// Octets of a server's identity: it must fit into every answer (RFC 5001 section 3.1 leaves its form to the operator).
 const NSID_OCTETS_MAX: usize = 128;
 
@@ -64,6 +68,10 @@ impl Checker<'_> {
             tcp_idle: Duration::from_secs(text.tcp_idle_seconds),
             https_path: self.https_path(&text.https.path),
             nsid: self.nsid(&text.nsid),
+            cookies: text.cookies,
+            cookie_secrets: self.cookie_secrets(&text.cookie_secret_file),
+            rate_limit: self.rate_limit(&text.rate_limit),
+            inflight_per_client_max: size(text.inflight_per_client_max),
             listen,
             tls,
             https,
@@ -134,6 +142,44 @@ impl Checker<'_> {
             self.refuse("dns.nsid", text, message);
         }
         text.to_owned()
+    }
+
+    /// The secrets of cookies; the file is read once, at the start.
+    fn cookie_secrets(&mut self, file: &str) -> Vec<Secret> {
+        const KEY: &str = "dns.cookie-secret-file";
+        if file.is_empty() {
+            return Vec::new();
+        }
+        if others_can_read(Path::new(file)) {
+            self.warn(KEY, "every user of this machine can read the secrets; expected mode 0600 or 0640");
+        }
+        let text = match std::fs::metadata(file).and_then(|data| {
+            let is_small = data.len() <= COOKIE_SECRETS_OCTETS_MAX;
+            if is_small { std::fs::read_to_string(file) } else { Err(std::io::Error::other("is too large")) }
+        }) {
+            Ok(text) => text,
+            Err(error) => {
+                self.refuse(KEY, file, format!("cannot be read: {error}"));
+                return Vec::new();
+            }
+        };
+        let mut res = Vec::new();
+        for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            match read_secret(line.trim()) {
+                Some(secret) => res.push(secret),
+                None => self.refuse(KEY, file, format!("line {}: expected 32 hexadecimal digits", at + 1)),
+            }
+        }
+        if res.is_empty() {
+            self.refuse(KEY, file, "holds no secret; expected 32 hexadecimal digits a line");
+        }
+        res
+    }
+
+    fn rate_limit(&mut self, text: &RateLimitSpec) -> RateLimit {
+        let RateLimitSpec { responses_per_second, slip, ipv4_prefix, ipv6_prefix, .. } = *text;
+        let exempt = self.prefixes("dns.rate-limit.exempt", &text.exempt);
+        RateLimit { responses_per_second, slip, ipv4_prefix, ipv6_prefix, exempt }
     }
 
     fn dns_block(&mut self, text: &DnsBlockSpec) -> Block {
@@ -229,4 +275,16 @@ fn zone_directories(texts: &[ZoneSpec]) -> Vec<PathBuf> {
         ZoneSpec::Named(_) => None,
     };
     texts.iter().filter_map(path).filter(|path| path.is_dir()).collect()
+}
+
+/// A secret of cookies in hexadecimal.
+fn read_secret(text: &str) -> Option<Secret> {
+    let mut res = [0; SECRET_OCTETS];
+    if text.len() != 2 * SECRET_OCTETS || !text.bytes().all(|octet| octet.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (octet, pair) in res.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *octet = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(res)
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::choices::{BlockAction, JudgeFamilies, UpstreamPolicy};
 use crate::dns::Settings;
+use crate::dns::rate::RateLimit;
 use crate::dns::settings::UpstreamPolicy as Policy;
 
 /// `[dns]`.
@@ -21,6 +22,13 @@ pub struct DnsSpec {
     pub quic: SecureSpec,
     /// What clients are told who ask which server answers (NSID, RFC 5001); "" for nothing.
     pub nsid: String,
+    /// Give clients that have cookies ours (RFC 7873): who returns one is not limited in rates.
+    pub cookies: bool,
+    /// File of secrets for cookies, 32 hexadecimal digits a line, the first for new ones: the same on all servers of one
+    /// address; "" for one of this process.
+    pub cookie_secret_file: String,
+    /// Limits on responses over UDP.
+    pub rate_limit: RateLimitSpec,
     /// UDP sockets for each listen address; 0 for one a core.
     #[schemars(range(min = 0, max = 1024))]
     pub udp_sockets: u64,
@@ -63,6 +71,9 @@ pub struct DnsSpec {
     /// Questions in work at a time.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub inflight_max: u64,
+    /// Of one client (an IPv4 address or an IPv6 /64), while more than half of all are taken.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub inflight_per_client_max: u64,
     /// Connections at a time: TCP, TLS, HTTPS and QUIC together.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub tcp_connections_max: u64,
@@ -84,6 +95,9 @@ impl Default for DnsSpec {
             https: HttpsSpec::default(),
             quic: SecureSpec::default(),
             nsid: settings.nsid.clone(),
+            cookies: settings.cookies,
+            cookie_secret_file: String::new(),
+            rate_limit: RateLimitSpec::default(),
             // One socket a core: each has its own queue in the kernel.
             udp_sockets: 0,
             allow_from: settings.allow_from.iter().map(ToString::to_string).collect(),
@@ -100,11 +114,40 @@ impl Default for DnsSpec {
             stale_max_seconds: settings.stale_max.as_secs(),
             edns_udp_bytes_max: settings.edns_udp_bytes_max,
             inflight_max: settings.inflight_max as u64,
+            inflight_per_client_max: settings.inflight_per_client_max as u64,
             tcp_connections_max: settings.tcp_connections_max as u64,
             tcp_connections_per_client_max: settings.tcp_connections_per_client_max as u64,
             tcp_idle_seconds: settings.tcp_idle.as_secs(),
             block: DnsBlockSpec::from(&settings),
         }
+    }
+}
+
+/// `dns.rate-limit`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RateLimitSpec {
+    /// Responses a second to one network about one thing: a name without its first label, or a failure; 0 for no limit.
+    #[schemars(range(min = 0, max = 500_000))]
+    pub responses_per_second: u32,
+    /// One in so many responses over the limit is sent short, so that a real client comes by TCP; 0 for none.
+    #[schemars(range(min = 0, max = 1000))]
+    pub slip: u32,
+    /// Bits of an IPv4 address that make a network.
+    #[schemars(range(min = 8, max = 32))]
+    pub ipv4_prefix: u8,
+    /// Bits of an IPv6 address that do.
+    #[schemars(range(min = 16, max = 128))]
+    pub ipv6_prefix: u8,
+    /// Prefixes of clients that are not limited.
+    pub exempt: Vec<String>,
+}
+
+impl Default for RateLimitSpec {
+    fn default() -> Self {
+        let RateLimit { responses_per_second, slip, ipv4_prefix, ipv6_prefix, exempt } = RateLimit::default();
+        let exempt = exempt.iter().map(ToString::to_string).collect();
+        Self { responses_per_second, slip, ipv4_prefix, ipv6_prefix, exempt }
     }
 }
 
