@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
@@ -15,7 +15,7 @@ use super::companions::Companions;
 use super::cookies::Cookies;
 use super::counters::{CacheOutcome, Counters};
 use super::discovery;
-use super::edns::{COOKIE_OCTETS, Cookie, ExtendedError, info_code};
+use super::edns::{ExtendedError, info_code};
 use super::find::{FindError, Freshness};
 use super::gate::{self, Basis, Judged};
 use super::question::{DecodeError, Query, Question, decode};
@@ -56,8 +56,8 @@ pub struct Gate {
     pub(super) upstreams: Upstreams,
     inflight: Semaphore,
     askers: Arc<Clients>,
-    cookies: Cookies,
-    limiter: Option<Limiter>,
+    pub(super) cookies: Cookies,
+    pub(super) limiter: Option<Limiter>,
     servers: ArcSwap<Servers>,
 }
 
@@ -375,35 +375,6 @@ impl Gate {
         let rcode_high = if delivery.query.edns.is_some() { finished.rcode_high } else { 0 };
         self.counters.response(&message, rcode_high);
         Taken::Answered(message)
-    }
-
-    /// The client's cookie with ours, where it has one.
-    fn cookie(&self, query: &Query, client: Client) -> Option<[u8; COOKIE_OCTETS]> {
-        match query.edns?.asks.cookie {
-            Cookie::There(cookie, _) if self.settings.cookies => {
-                Some(self.cookies.answer(cookie, client.addr, self.view.now()))
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether an answer may be sent: over UDP the address of who gets it may be somebody else's, but for who has shown a
-    /// cookie of ours.
-    fn admit(&self, finished: &rewrite::Finished, client: Client, query: &Query) -> Admission {
-        let Some(limiter) = self.limiter.as_ref().filter(|_| client.transport == Transport::Udp) else {
-            return Admission::Pass;
-        };
-        let now = self.view.now();
-        if let Some(Cookie::There(cookie, Some(server))) = query.edns.map(|edns| edns.asks.cookie)
-            && self.settings.cookies
-            && self.cookies.is_good(cookie, server, client.addr, now)
-        {
-            return Admission::Pass;
-        }
-        let code =
-            u16::from(finished.rcode_high) << 4 | u16::from(finished.octets.get(3).copied().unwrap_or(0)) & flag::RCODE;
-        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        limiter.admit(client.addr, query.question.name.as_ref(), code, second)
     }
 
     /// True where names outside the zones are asked for elsewhere.

@@ -24,6 +24,7 @@ pub mod handler;
 mod https;
 pub mod listener;
 pub mod mmsg;
+mod protect;
 pub mod question;
 mod quic;
 pub mod rate;

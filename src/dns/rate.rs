@@ -174,7 +174,7 @@ mod tests {
         let limiter = limiter(RateLimit { responses_per_second: 10, ..RateLimit::default() });
         assert_eq!(passed(&limiter, "192.0.2.1", "a.cn", 0, 100, 25), 10);
         assert_eq!(passed(&limiter, "192.0.2.1", "a.cn", 0, 101, 1), 0, "fifteen in debt");
-        assert_eq!(passed(&limiter, "192.0.2.1", "a.cn", 0, 103, 30), 4);
+        assert_eq!(passed(&limiter, "192.0.2.1", "a.cn", 0, 102, 30), 4);
         assert_eq!(passed(&limiter, "192.0.2.1", "a.cn", 0, 104, 100_000), 0);
         assert_eq!(passed(&limiter, "192.0.2.1", "a.cn", 0, 104 + 15, 1), 0);
         assert_eq!(passed(&limiter, "192.0.2.1", "a.cn", 0, 104 + 17, 100), 10);

@@ -17,7 +17,7 @@ const CLIENT: [u8; 8] = *b"a client";
 async fn gate(change: impl FnOnce(&mut Settings)) -> DnsGate {
     let gate = DnsGate::with(fixture::view(Rules::default()), change).await;
     gate.upstream.addresses("www.nofile.cn", &["203.0.113.1"]);
-    gate.upstream.addresses("www.far.net", &["198.51.100.1"]);
+    gate.upstream.addresses("www.far.net", &["192.0.2.1"]);
     gate
 }
 
@@ -128,7 +128,7 @@ async fn what_is_over_the_limit_is_dropped_and_counted() {
     socket.send_to(&Ask::new("www.far.net", "A").octets(), gate.addr).await.expect("sends");
     let mut answer = [0; 4096];
     let received = tokio::time::timeout(PATIENCE, socket.recv(&mut answer)).await.expect("in time").expect("receives");
-    assert_eq!(Answer(answer[..received].to_vec()).addresses(), ["198.51.100.1"]);
+    assert_eq!(Answer(answer[..received].to_vec()).addresses(), ["192.0.2.1"]);
     assert_eq!((gate.counters.limited_dropped.value(), gate.counters.limited_slipped.value()), (10, 0));
 }
 
@@ -156,5 +156,5 @@ async fn one_client_cannot_take_all_places_of_waiting_questions() {
     let other = UdpSocket::bind("127.0.0.2:0").await.expect("a socket");
     other.send_to(&Ask::new("www.far.net", "A").octets(), gate.addr).await.expect("sends");
     let received = tokio::time::timeout(PATIENCE, other.recv(&mut answer)).await.expect("in time").expect("receives");
-    assert_eq!(Answer(answer[..received].to_vec()).addresses(), ["198.51.100.1"]);
+    assert_eq!(Answer(answer[..received].to_vec()).addresses(), ["192.0.2.1"]);
 }
