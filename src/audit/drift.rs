@@ -215,7 +215,7 @@ pub fn findings(targets: &Targets, state: &State, view: &View, now: SystemTime) 
             hosts.iter().filter_map(|host| Some((host, state.get(&host.to_string())?))).collect();
         Looking { view, now, name: &name, sources, seen: &seen }.findings(&mut res);
     }
-    res.sort_by(|a, b| a.kind.cmp(&b.kind));
+    res.sort_by_key(|finding| finding.kind);
     res
 }
 
@@ -260,7 +260,7 @@ impl Looking<'_> {
         let hop = Hop::Resolved { addresses: &seen.addresses, chain: &chain };
         let verdict = self.view.judge(&Subject { host: Host::Name(host.as_ref()), hop, via: Via::Dns }, self.now);
         let status = verdict.filing.map(|id| self.view.registry.facts(id).status);
-        verdict.blocks().then(|| match (verdict.reason, status) {
+        verdict.blocks().then_some(match (verdict.reason, status) {
             (Reason::NotFiled, Some(Status::Pending)) => Kind::PendingOpen,
             (Reason::NotFiled, _) => Kind::NeverFiled,
             (Reason::NotAccessed, _) => Kind::FiledElsewhere,
