@@ -30,9 +30,11 @@ pub fn run(common: &Common) -> anyhow::Result<Status> {
     let opened = activation::sockets_given()?;
     let mut loaded = data::configuration(common)?;
     let config = &loaded.config;
-    let serves_http = !config.http.listen.is_empty() || !config.http.tls_listen.is_empty();
-    if config.dns.listen.is_empty() && !serves_http && config.admin.listen.is_none() {
-        bail!("nothing to serve: dns.listen, http.listen, http.tls-listen and admin.listen are all empty");
+    let (dns, http) = (&config.dns, &config.http);
+    let planes = [&dns.listen, &dns.tls.listen, &dns.https.listen, &dns.quic.listen, &http.listen, &http.tls_listen];
+    let serves = planes.into_iter().chain([&http.quic_listen]).any(|listen| !listen.is_empty());
+    if !serves && config.admin.listen.is_none() && config.admin.socket.is_none() {
+        bail!("nothing to serve: dns.listen, http.listen, http.tls-listen, admin.listen and all others are empty");
     }
     if let Some(demo) = &mut loaded.demo {
         demo.keep();

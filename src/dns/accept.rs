@@ -25,7 +25,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Limits {
     free: Arc<Semaphore>,
     clients: Arc<Clients>,
-    max: usize,
 }
 
 /// A connection's place; dropping it counts it out.
@@ -40,7 +39,6 @@ impl Limits {
         Self {
             free: Arc::new(Semaphore::new(settings.tcp_connections_max)),
             clients: Clients::new(settings.tcp_connections_per_client_max),
-            max: settings.tcp_connections_max,
         }
     }
 
@@ -55,11 +53,6 @@ impl Limits {
             gate.counters().connections_refused.increment();
         }
         res
-    }
-
-    /// True while fewer than half of all places are free.
-    pub fn are_scarce(&self) -> bool {
-        self.free.available_permits() < self.max.div_ceil(2)
     }
 }
 

@@ -121,8 +121,9 @@ pub async fn serve(gate: Arc<Gate>, endpoint: Endpoint, limits: Arc<Limits>, mut
         while connections.try_join_next().is_some() {}
         // The socket is closed by nobody but us.
         let Some(incoming) = incoming else { break };
-        if limits.are_scarce() && incoming.may_retry() {
-            // The client comes again, with a word of ours.
+        if incoming.may_retry() {
+            // The client comes again, with a word of ours: a place is for an address that answers reach, or anybody could
+            // take those of another.
             let _ = incoming.retry();
             continue;
         }

@@ -41,6 +41,15 @@ struct Row {
     count: u64,
 }
 
+impl Row {
+    /// Takes in what another gate, or this one before, has seen of the domain.
+    fn merge(&mut self, other: &Self) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.count = self.count.max(other.count);
+    }
+}
+
 /// One row of `/v1/unfiled`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SeenRow {
@@ -77,6 +86,10 @@ pub struct Seen {
     rows: Mutex<HashMap<Box<str>, Row>>,
     path: Option<PathBuf>,
     is_changed: AtomicBool,
+    /// The latest second of what was read.
+    read_to: u64,
+    /// Held by who writes the file.
+    writing: Mutex<()>,
     new: Counter,
     forgotten: Counter,
     save_errors: Counter,
@@ -90,7 +103,8 @@ impl Seen {
             Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => HashMap::new(),
             Some(file) => read(file?)?,
         };
-        Ok(Self { rows: Mutex::new(rows), path: path.map(Path::to_owned), ..Self::default() })
+        let read_to = rows.values().map(|row: &Row| row.last).max().unwrap_or(0);
+        Ok(Self { rows: Mutex::new(rows), path: path.map(Path::to_owned), read_to, ..Self::default() })
     }
 
     /// Takes verdicts in.
@@ -106,8 +120,8 @@ impl Seen {
         let at = record.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let (host, reason, plane) =
             (name.to_string().into(), record.verdict.reason.label().into(), record.via.label().into());
-        self.is_changed.store(true, Ordering::Relaxed);
         let mut rows = self.rows();
+        self.is_changed.store(true, Ordering::Relaxed);
         if let Some(row) = rows.get_mut(domain.as_str()) {
             (row.host, row.reason, row.plane) = (host, reason, plane);
             row.last = row.last.max(at);
@@ -168,10 +182,25 @@ impl Seen {
 
     /// Writes the file, whole or not at all, if something has changed.
     pub fn save(&self) -> io::Result<()> {
-        let Some(path) = self.path.as_deref().filter(|_| self.is_changed.swap(false, Ordering::Relaxed)) else {
-            return Ok(());
+        let Some(path) = self.path.as_deref() else { return Ok(()) };
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        // A gate before this one may have written after this one began.
+        let before = File::open(path).and_then(read).unwrap_or_default();
+        let rows: Vec<Row> = {
+            let mut rows = self.rows();
+            if !self.is_changed.swap(false, Ordering::Relaxed) {
+                return Ok(());
+            }
+            for (domain, old) in before {
+                if let Some(row) = rows.get_mut(&domain) {
+                    row.merge(&old);
+                } else if old.last >= self.read_to && rows.len() < DOMAINS_MAX {
+                    // What is older was forgotten here.
+                    rows.insert(domain, old);
+                }
+            }
+            rows.values().cloned().collect()
         };
-        let rows: Vec<Row> = self.rows().values().cloned().collect();
         let written = write(path, &rows);
         if written.is_err() {
             self.is_changed.store(true, Ordering::Relaxed);
@@ -231,7 +260,7 @@ fn read(file: File) -> io::Result<HashMap<Box<str>, Row>> {
 /// Writes beside and renames, so that whoever reads it sees all of it or what was there before.
 fn write(path: &Path, rows: &[Row]) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
-    let beside = path.with_file_name(format!(".{}.tmp", name.to_string_lossy()));
+    let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
     let written = File::create(&beside).and_then(|file| {
         let mut out = BufWriter::new(file);
         for row in rows {
@@ -291,7 +320,11 @@ mod tests {
         let seen = Seen::open(Some(&path)).expect("no file yet");
         seen.take(&[block("www.a.cn", 100), block("b.cn", 200), block("shop.a.cn", 300)]);
         assert_eq!((seen.len(), seen.new.value()), (2, 2));
+        // One that begins before the other has written takes that in with its own.
+        let next = Seen::open(Some(&path)).expect("no file yet");
         seen.save().expect("written");
+        next.take(&[block("b.cn", 150)]);
+        next.save().expect("written");
         let seen = Seen::open(Some(&path)).expect("reads");
         seen.take(&[block("a.cn", 400), block("c.cn", 250)]);
         assert_eq!((seen.len(), seen.new.value()), (3, 1));

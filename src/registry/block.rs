@@ -9,7 +9,7 @@ use super::parse::{FileError, ROW_OCTETS_MAX, object_cells};
 use super::quick::Quick;
 use super::row::{Cell, RowContext, read_row};
 use super::source::Format;
-use super::split::{Quotes, Quoting, next_record};
+use super::split::{Quotes, Quoting, Reach, next_record_in};
 
 /// What all blocks of a file are read with.
 #[derive(Clone, Copy)]
@@ -61,7 +61,8 @@ impl<'a> BlockReader<'a> {
     pub fn read(&mut self, text: &str, ends_file: bool, rows: &mut Rows) -> Result<Findings, FileError> {
         let mut found = Findings::default();
         let (mut at, mut line) = (0, 0);
-        while let Some(record) = next_record(&text.as_bytes()[at..], self.reading.quoting()) {
+        let reach = if ends_file { Reach::File } else { Reach::Records };
+        while let Some(record) = next_record_in(&text.as_bytes()[at..], self.reading.quoting(), reach) {
             let end = at + record.octets;
             let whole = &text[at..end];
             let content = whole.strip_suffix('\n').unwrap_or(whole);

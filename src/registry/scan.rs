@@ -17,7 +17,7 @@ use super::block::{BlockReader, Findings, Reading};
 use super::parse::FileError;
 use super::progress::{Phase, Progress};
 use super::source::{SourceError, line_count, source_error};
-use super::split::{Block, Buffers, Cutter, Piece, Quoting, next_block};
+use super::split::{Block, Buffers, Cutter, Piece, Quoting, Reach, next_block};
 use crate::priority::Turns;
 
 /// Pieces on their way at one time: enough to keep every core busy, some megabytes each.
@@ -292,6 +292,7 @@ fn blocks_of(
     // Without quotes and carriage returns every line is a record: looking for them line by line costs twice.
     let is_plain = memchr::memchr2(b'"', b'\r', text).is_none();
     let quoting = if is_plain { Quoting::None } else { reading.quoting() };
+    let reach = if piece.is_last { Reach::File } else { Reach::Records };
     let (mut at, mut expected) = (0, 0);
     let mut offered_at = 0;
     while at < text.len() {
@@ -301,9 +302,11 @@ fn blocks_of(
         }
         let rest = &text[at..];
         // Where lines are records, the same octets are the same records: they need not be told apart again.
-        let again = known.at(expected).filter(|_| quoting == Quoting::None);
+        // Where the file had ended there is no end of a block: what follows now belongs to it.
+        let has_end = |block: &(BlockHash, Block)| known.at(expected + 1).is_some() || block.1.octets == rest.len();
+        let again = known.at(expected).filter(|block| quoting == Quoting::None && has_end(block));
         let Some((hash, block)) = again.and_then(|block| same_block(rest, block, hasher)).or_else(|| {
-            let block = next_block(rest, quoting)?;
+            let block = next_block(rest, quoting, reach)?;
             Some((hasher.hash(&rest[..block.octets]), block))
         }) else {
             break;

@@ -62,6 +62,20 @@ pub enum Quotes {
 /// The record at the start of `text`; `None` at its end. A quote that is not closed within [`ROW_OCTETS_MAX`] octets
 /// counts as none: one stray quote must not swallow the rest of a file.
 pub fn next_record(text: &[u8], quoting: Quoting) -> Option<Record> {
+    next_record_in(text, quoting, Reach::File)
+}
+
+/// How far a text goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// To the end of the file, or of what is known of it.
+    File,
+    /// To the end of some whole records: who cut there saw more. A quote that is open then was told to be a stray one.
+    Records,
+}
+
+/// As [`next_record`], for a text that goes so far.
+pub fn next_record_in(text: &[u8], quoting: Quoting, reach: Reach) -> Option<Record> {
     if text.is_empty() {
         return None;
     }
@@ -76,7 +90,7 @@ pub fn next_record(text: &[u8], quoting: Quoting) -> Option<Record> {
     }
     let (octets, quotes) = match quoted_record(&text[..text.len().min(ROW_OCTETS_MAX)]) {
         Ok(octets) => (octets, Quotes::Closed),
-        Err(_) if text.len() > ROW_OCTETS_MAX => (line, Quotes::Stray),
+        Err(is_open) if text.len() > ROW_OCTETS_MAX || (is_open && reach == Reach::Records) => (line, Quotes::Stray),
         Err(is_open) => (text.len(), if is_open { Quotes::Open } else { Quotes::Closed }),
     };
     let feeds = memchr::memchr_iter(b'\n', &text[..octets]).count();
@@ -138,10 +152,10 @@ pub struct Block {
     pub lines: u32,
 }
 
-/// The block at the start of `text`; `None` at its end.
-pub fn next_block(text: &[u8], quoting: Quoting) -> Option<Block> {
+/// The block at the start of `text`, which goes so far; `None` at its end.
+pub fn next_block(text: &[u8], quoting: Quoting, reach: Reach) -> Option<Block> {
     let (mut octets, mut lines, mut records) = (0, 0, 0);
-    while let Some(record) = next_record(&text[octets..], quoting) {
+    while let Some(record) = next_record_in(&text[octets..], quoting, reach) {
         let is_end = ends_block(&text[octets..octets + record.octets]);
         octets += record.octets;
         lines += record.lines;
@@ -335,7 +349,7 @@ mod tests {
             }
             let blocks = |mut text: &[u8]| {
                 let mut res = Vec::new();
-                while let Some(block) = next_block(text, Quoting::Csv) {
+                while let Some(block) = next_block(text, Quoting::Csv, Reach::File) {
                     res.push(text[..block.octets].to_vec());
                     text = &text[block.octets..];
                 }
@@ -375,7 +389,7 @@ mod tests {
         let blocks = |text: &str| {
             let mut rest = text.as_bytes();
             let mut res = Vec::new();
-            while let Some(block) = next_block(rest, Quoting::None) {
+            while let Some(block) = next_block(rest, Quoting::None, Reach::File) {
                 res.push(rest[..block.octets].to_vec());
                 rest = &rest[block.octets..];
             }

@@ -433,3 +433,32 @@ fn the_real_table_has_the_expected_standing_for_every_domain() {
         assert!(rows > 90_000, "{table}: {rows} rows");
     }
 }
+
+#[test]
+fn a_stray_quote_costs_its_own_row_wherever_it_stands() {
+    // More than the longest row stands behind it, so that it is no record that goes on; the last row is whole.
+    const ROWS: usize = 30_000;
+    for at in [1, 7, ROWS / 3, ROWS / 2, ROWS - 2000] {
+        let rows: String = (0..ROWS)
+            .map(|n| {
+                if n == at {
+                    format!("stray.cn,\"京ICP备2021000001号-1,self,active\n")
+                } else {
+                    row(&format!("d{n}.cn"), "self")
+                }
+            })
+            .collect();
+        let loaded = load("a.csv", format!("{HEADER}{rows}"));
+        assert_eq!(loaded.snapshot.len(), ROWS - 1, "row {at}");
+        assert!(find(&loaded.snapshot, "stray.cn").is_none() && find(&loaded.snapshot, "d0.cn").is_some());
+        let said: Vec<String> = loaded.issues.iter().map(|issue| issue.to_string()).collect();
+        assert!(
+            said.iter().any(|text| text.contains(&format!("{}", at + 2)) && text.contains("a quote opens here")),
+            "{said:?}"
+        );
+    }
+    // At the end of the file it may go on: the file is still being written.
+    let rows: String = (0..100).map(|n| row(&format!("d{n}.cn"), "self")).collect();
+    let said = refusal("a.csv", format!("{HEADER}stray.cn,\"京ICP备2021000001号-1,self,active\n{rows}"));
+    assert!(said.contains("middle of a record"), "{said}");
+}

@@ -47,7 +47,7 @@ pub struct Attempts {
 impl Attempts {
     /// Looks at a token by `is_right`, unless the client has to wait: the error is for how long.
     pub fn attempt(&self, client: IpAddr, now: Instant, is_right: impl FnOnce() -> bool) -> Result<bool, Duration> {
-        let is_here = THIS_HOST.contains(&client);
+        let is_here = THIS_HOST.contains(&client.to_canonical());
         let mut client = one_client(client);
         if !is_here && self.clients.len() >= CLIENTS_MAX && !self.clients.contains_key(&client) {
             self.clients.retain(|_, account| account.full_at > now);

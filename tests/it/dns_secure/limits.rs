@@ -37,8 +37,7 @@ async fn connections_of_a_client_count_together() {
 }
 
 #[tokio::test]
-async fn while_places_are_scarce_a_client_of_quic_shows_its_address() {
-    // With one place, none is more than half.
+async fn a_client_of_quic_shows_its_address_before_it_has_a_place() {
     let gate = gate_with(|settings| settings.tcp_connections_max = 2).await;
     gate.upstream.addresses("www.far.net", &["192.0.2.1"]);
     let packet = Ask::new("www.far.net", "A").octets();
@@ -59,7 +58,7 @@ async fn while_places_are_scarce_a_client_of_quic_shows_its_address() {
     drop(first);
     let served = async {
         loop {
-            // None is free until the end of the first is seen; then fewer than half are.
+            // None is free until the end of the first is seen.
             if let Ok(quic) = Quic::try_connect(addr, "here", &["doq"]).await {
                 return quic.ask(&packet).await;
             }
