@@ -1,6 +1,6 @@
 //! DNS over QUIC (RFC 9250): one query a stream, two octets of length before each message.
 //!
-//! The handshake of a connection is done by its own task. While places are scarce a client has to show first that its
+//! The handshake of a connection is done by its own task. Before it has a place a client has to show that its
 //! address is its own (Retry, RFC 9000 section 8.1.2). Connections stay with the address that was accepted: who may ask is
 //! told by it. The state of connections cannot change hands: a gate that takes over begins anew, and this one ends its own.
 
