@@ -77,20 +77,24 @@ impl Asker {
             at: seconds_of(SystemTime::now()),
             outcome: Outcome::Failed,
             addresses: Vec::new(),
+            is_partial: v4.is_none() || v6.is_none(),
             chain: Vec::new(),
         };
-        let (Some(v4), Some(v6)) = (v4, v6) else { return res };
-        let is_missing = [&v4, &v6].iter().all(|answer| answer.rcode() == rcode::NXDOMAIN);
-        res.addresses = v4.addresses.into_iter().chain(v6.addresses).map(|addr: IpAddr| addr.to_canonical()).collect();
+        let answers: Vec<Answer> = v4.into_iter().chain(v6).collect();
+        let is_missing = answers.iter().all(|answer| answer.rcode() == rcode::NXDOMAIN);
+        let addresses = answers.iter().flat_map(|answer| &answer.addresses);
+        res.addresses = addresses.map(|addr: &IpAddr| addr.to_canonical()).collect();
         res.addresses.sort_unstable();
         res.addresses.dedup();
         // Both answers go the same way, but for aliases that have one family only.
-        let mut chain: Vec<String> = v4.chain.iter().chain(&v6.chain).map(ToString::to_string).collect();
+        let mut chain: Vec<String> = answers.iter().flat_map(|answer| &answer.chain).map(ToString::to_string).collect();
         let mut seen = std::collections::HashSet::new();
         chain.retain(|target| seen.insert(target.clone()));
         res.chain = chain;
         res.outcome = match (res.addresses.is_empty(), is_missing) {
             (false, _) => Outcome::Found,
+            // One family alone does not tell that there is nothing.
+            (true, _) if res.is_partial => Outcome::Failed,
             (true, true) => Outcome::NoName,
             (true, false) => Outcome::NoAddress,
         };

@@ -294,7 +294,7 @@ impl Looking<'_> {
             return;
         }
         let away = self.seen.iter().find(|(_, seen)| seen.outcome == Outcome::Found).copied();
-        let is_sure = self.seen.iter().all(|(_, seen)| seen.outcome != Outcome::Failed);
+        let is_sure = self.seen.iter().all(|(_, seen)| seen.outcome != Outcome::Failed && !seen.is_partial);
         match away {
             // The other host may still lead here.
             _ if !is_sure => {}

@@ -15,6 +15,8 @@ use thiserror::Error;
 
 /// Octets of a state file: ten million hosts of some hundred octets, a few runs long.
 pub const STATE_OCTETS_MAX: u64 = 8 << 30;
+/// What every line begins with.
+const BEGIN: &str = "{\"name\":\"";
 /// How long an observation may wait to be written.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 
@@ -31,6 +33,9 @@ pub struct Observation {
     /// A and AAAA records, in ascending order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
+    /// True where nobody could say for one family of addresses: what is there is so, what is not may be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_partial: bool,
     /// CNAME and DNAME targets on the way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chain: Vec<String>,
@@ -97,7 +102,8 @@ impl State {
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let failed = |source| StateError::Io { path: path.to_owned(), source };
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
-        if file.metadata().map_err(failed)?.len() > STATE_OCTETS_MAX {
+        let octets_there = file.metadata().map_err(failed)?.len();
+        if octets_there > STATE_OCTETS_MAX {
             return Err(StateError::TooLarge { path: path.to_owned() });
         }
         let mut known = HashMap::new();
@@ -107,8 +113,8 @@ impl State {
             text.clear();
             line += 1;
             let octets = reader.read_line(&mut text).map_err(failed)?;
-            // A line without its end was being written when the run was killed.
-            if octets == 0 || !text.ends_with('\n') {
+            // A line without its end was being written when the run was killed, if it begins as ours do.
+            if octets == 0 || (!text.ends_with('\n') && (text.starts_with(BEGIN) || BEGIN.starts_with(&text))) {
                 break;
             }
             let observation: Observation = serde_json::from_str(&text).map_err(|error| StateError::Line {
@@ -120,7 +126,9 @@ impl State {
             known.insert(observation.name.as_str().into(), observation);
         }
         drop(reader);
-        file.set_len(whole_octets).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed)?;
+        if whole_octets < octets_there {
+            file.set_len(whole_octets).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed)?;
+        }
         Ok(Self { known, file: Some((path.to_owned(), BufWriter::new(file))), written: None })
     }
 
@@ -132,7 +140,7 @@ impl State {
     /// True where a host was observed less than `age` before `now`, and the answer told something.
     pub fn knows(&self, host: &str, now: SystemTime, age: Duration) -> bool {
         let since = seconds_of(now).saturating_sub(age.as_secs());
-        self.get(host).is_some_and(|seen| seen.outcome != Outcome::Failed && seen.at >= since)
+        self.get(host).is_some_and(|seen| seen.outcome != Outcome::Failed && !seen.is_partial && seen.at >= since)
     }
 
     /// How many hosts were observed.
@@ -181,7 +189,7 @@ mod tests {
 
     fn seen(name: &str, at: u64, outcome: Outcome) -> Observation {
         let addresses = if outcome == Outcome::Found { vec![IpAddr::from([192, 0, 2, 1])] } else { Vec::new() };
-        Observation { name: name.to_owned(), at, outcome, addresses, chain: Vec::new() }
+        Observation { name: name.to_owned(), at, outcome, addresses, is_partial: false, chain: Vec::new() }
     }
 
     #[test]
@@ -221,9 +229,12 @@ mod tests {
     fn another_file_is_not_written_to() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("notes.txt");
-        std::fs::write(&path, "dear diary\n").expect("writes");
-        let error = State::open(&path).expect_err("no state file").to_string();
-        assert!(error.contains("notes.txt: line 1: ") && error.contains("expected a state file"), "{error}");
-        assert_eq!(std::fs::read_to_string(&path).expect("a file"), "dear diary\n");
+        // A file of one line without its end, as of a token, is no line of ours that was cut.
+        for text in ["dear diary\n", "dear diary", "0123456789abcdef", "{\"token\":1}"] {
+            std::fs::write(&path, text).expect("writes");
+            let error = State::open(&path).expect_err("no state file").to_string();
+            assert!(error.contains("notes.txt: line 1: ") && error.contains("expected a state file"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).expect("a file"), text);
+        }
     }
 }

@@ -171,6 +171,22 @@ async fn nothing_found_is_good_and_failures_are_told() {
 }
 
 #[tokio::test]
+async fn one_family_is_enough_to_be_found_and_not_to_be_missed() {
+    let resolver = resolver().await;
+    for name in ["nofile.cn", "away.cn", "www.away.cn"] {
+        resolver.on(name, "AAAA", Reply { rcode: Some(hickory_proto::op::ResponseCode::ServFail), ..Reply::default() });
+    }
+    let addr = resolver.addr;
+    beside(move || {
+        let found = found(&audit(&site(), addr, &["--format", "json"]).json());
+        assert!(found.contains(&("never_filed".to_owned(), "nofile.cn".to_owned())), "{found:?}");
+        // Its other addresses may be here.
+        assert!(!found.iter().any(|(_, host)| host.ends_with("away.cn")), "{found:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_run_that_was_killed_goes_on_where_it_was() {
     let resolver = resolver().await;
     let addr = resolver.addr;
