@@ -442,7 +442,7 @@ fn a_stray_quote_costs_its_own_row_wherever_it_stands() {
         let rows: String = (0..ROWS)
             .map(|n| {
                 if n == at {
-                    format!("stray.cn,\"京ICP备2021000001号-1,self,active\n")
+                    "stray.cn,\"京ICP备2021000001号-1,self,active\n".to_owned()
                 } else {
                     row(&format!("d{n}.cn"), "self")
                 }
