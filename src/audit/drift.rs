@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::state::{Observation, Outcome, State};
 use super::targets::{Source, Sources, Targets};
 use crate::model::{Day, DomainName, Hop, Host, Status, Subject, Via};
-use crate::policy::{Reason, View};
+use crate::policy::{Reason, Verdict, View};
 
 /// A kind of finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -253,12 +253,7 @@ impl Looking<'_> {
 
     /// The kind of block that a host meets where it leads.
     fn block_of(&self, host: &DomainName, seen: &Observation) -> Option<Kind> {
-        if seen.outcome != Outcome::Found {
-            return None;
-        }
-        let chain = chain_of(seen);
-        let hop = Hop::Resolved { addresses: &seen.addresses, chain: &chain };
-        let verdict = self.view.judge(&Subject { host: Host::Name(host.as_ref()), hop, via: Via::Dns }, self.now);
+        let verdict = self.verdict(host, seen)?;
         let status = verdict.filing.map(|id| self.view.registry.facts(id).status);
         verdict.blocks().then_some(match (verdict.reason, status) {
             (Reason::NotFiled, Some(Status::Pending)) => Kind::PendingOpen,
@@ -266,6 +261,14 @@ impl Looking<'_> {
             (Reason::NotAccessed, _) => Kind::FiledElsewhere,
             _ => Kind::Blocked,
         })
+    }
+
+    /// The judge's word on where a host leads; `None` where it leads nowhere.
+    fn verdict(&self, host: &DomainName, seen: &Observation) -> Option<Verdict> {
+        let chain = chain_of(seen);
+        let hop = Hop::Resolved { addresses: &seen.addresses, chain: &chain };
+        let subject = Subject { host: Host::Name(host.as_ref()), hop, via: Via::Dns };
+        (seen.outcome == Outcome::Found).then(|| self.view.judge(&subject, self.now))
     }
 
     /// True for a name that a gate in line would not let through for want of a filing.
@@ -314,12 +317,7 @@ impl Looking<'_> {
         let registry = &self.view.registry;
         let domain = registry.suffixes().registrable(self.name.as_ref());
         let filing = domain.and_then(|domain| registry.find(domain)).map(|id| registry.filing(id));
-        let reason = seen.filter(|(_, seen)| seen.outcome == Outcome::Found).map(|(host, seen)| {
-            let chain = chain_of(seen);
-            let hop = Hop::Resolved { addresses: &seen.addresses, chain: &chain };
-            let subject = Subject { host: Host::Name(host.as_ref()), hop, via: Via::Dns };
-            self.view.judge(&subject, self.now).reason.label()
-        });
+        let reason = seen.and_then(|(host, seen)| self.verdict(host, seen)).map(|verdict| verdict.reason.label());
         Finding {
             kind,
             name: self.name.to_string(),

@@ -9,7 +9,6 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 
-use super::registry::write_whole;
 use super::{Common, Status, data};
 use crate::audit::ask::{Asker, Pace, ask_all};
 use crate::audit::certificates;
@@ -22,6 +21,7 @@ use crate::config::{Loaded, upstream};
 use crate::dns::settings::UpstreamServer;
 use crate::dns::zones;
 use crate::model::DomainName;
+use crate::ops::whole::write_whole;
 use crate::policy::View;
 
 /// Shown below the help.

@@ -5,8 +5,6 @@ mod lint;
 mod output;
 mod stat;
 
-pub(super) use self::output::write_whole;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -4,8 +4,8 @@
 //! restart raises no alarm. The table is bounded: those not seen for longest are forgotten first, and counted.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +14,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::journal::rfc3339;
+use super::whole::write_whole;
 use crate::count::{Counter, Labels, Observe, Sample};
 use crate::drain::{DrainWatch, Phase};
 use crate::policy::{Action, VerdictRecord};
@@ -201,7 +202,12 @@ impl Seen {
             }
             rows.values().cloned().collect()
         };
-        let written = write(path, &rows);
+        let written = write_whole(path, |out| {
+            rows.iter().try_for_each(|row| {
+                serde_json::to_writer(&mut *out, row)?;
+                out.write_all(b"\n")
+            })
+        });
         if written.is_err() {
             self.is_changed.store(true, Ordering::Relaxed);
             self.save_errors.increment();
@@ -257,28 +263,9 @@ fn read(file: File) -> io::Result<HashMap<Box<str>, Row>> {
     Ok(res)
 }
 
-/// Writes beside and renames, so that whoever reads it sees all of it or what was there before.
-fn write(path: &Path, rows: &[Row]) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
-    let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-    let written = File::create(&beside).and_then(|file| {
-        let mut out = BufWriter::new(file);
-        for row in rows {
-            serde_json::to_writer(&mut out, row)?;
-            out.write_all(b"\n")?;
-        }
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&beside, path)
-    });
-    if written.is_err() {
-        // What is left of it helps nobody.
-        let _ = fs::remove_file(&beside);
-    }
-    written
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::net::IpAddr;
 
     use super::*;

@@ -75,7 +75,7 @@ impl BlockKey {
     }
 }
 
-/// Hashes blocks: GMAC, which processors compute at the speed of memory. Two texts that were chosen without the secret have
+/// Hashes blocks: GMAC, for which processors have instructions. Two texts that were chosen without the secret have
 /// one hash in 2^128 times their length in blocks of 16 octets, for no hash ever leaves the process but into a file of the
 /// same reader; the nonce stays the same for that reason too.
 pub struct BlockHasher(LessSafeKey);

@@ -1,6 +1,6 @@
 //! `icpgate registry compile|export`: the registry as a gate loads it, written out for gates and for other programs.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use crate::config::Loaded;
 use crate::count::plural;
 use crate::model::{Day, DomainName};
 use crate::ops::load_line::LoadLine;
+use crate::ops::whole::write_whole;
 use crate::ranges::Ranges;
 use crate::ranges::span::{Family, Space};
 use crate::registry::diff::Standing;
@@ -147,23 +148,6 @@ pub fn export(loaded: &Loaded, arguments: &ExportArguments, now: SystemTime) -> 
         },
     }
     Ok(Status::Good)
-}
-
-/// Writes a file beside and renames it, so that whoever reads it sees all of it or what was there before.
-pub(in crate::cli) fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
-    let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-    let written = File::create(&beside).and_then(|file| {
-        let mut out = BufWriter::new(file);
-        write(&mut out)?;
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&beside, path)
-    });
-    if written.is_err() {
-        // What is left of it helps nobody.
-        let _ = fs::remove_file(&beside);
-    }
-    written
 }
 
 /// What the policy zone says beside the filed names.

@@ -37,7 +37,7 @@ async fn connections_of_a_client_count_together() {
 }
 
 #[tokio::test]
-async fn a_client_of_quic_shows_its_address_before_it_has_a_place() {
+async fn a_client_of_quic_waits_for_a_place_among_all_others() {
     let gate = gate_with(|settings| settings.tcp_connections_max = 2).await;
     gate.upstream.addresses("www.far.net", &["192.0.2.1"]);
     let packet = Ask::new("www.far.net", "A").octets();
