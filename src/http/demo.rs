@@ -20,6 +20,8 @@ use crate::sockets::{SocketId, Sockets};
 
 /// Silence after which a connection ends.
 const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Time that connections have for their last answer once another process has the socket; the page is made at once.
+const GIVEN_MAX: Duration = Duration::from_secs(20);
 /// Connections at a time; the gate before it is the only client.
 const CONNECTIONS_MAX: usize = 4096;
 /// What a demo takes.
@@ -49,16 +51,21 @@ impl DemoOrigin {
     }
 
     /// Serves until the drain; the gate's last requests are answered while it drains.
+    ///
+    /// Where another process has the socket too, connections accepted here may be that one's: none of them is cut off.
     pub async fn run(self, mut drain: DrainWatch) {
-        let mut connections = JoinSet::new();
+        let (mut connections, mut given) = (JoinSet::new(), drain.clone());
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
+                () = given.handed_over() => break,
                 () = drain.reached(Phase::Stopped) => return,
                 Some(_) = connections.join_next() => continue,
             };
             match accepted {
-                Ok((stream, _)) if connections.len() < CONNECTIONS_MAX => drop(connections.spawn(serve(stream))),
+                Ok((stream, _)) if connections.len() < CONNECTIONS_MAX => {
+                    connections.spawn(serve(stream, drain.clone()));
+                }
                 Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(%error, "demo origin could not accept");
@@ -66,11 +73,14 @@ impl DemoOrigin {
                 }
             }
         }
+        drop(self.listener);
+        let rest = async { while connections.join_next().await.is_some() {} };
+        let _ = timeout(GIVEN_MAX, rest).await;
     }
 }
 
-/// Serves a connection; whatever is not as it should be ends it.
-async fn serve(mut stream: TcpStream) {
+/// Serves a connection; whatever is not as it should be ends it, and a stop where no request is under way.
+async fn serve(mut stream: TcpStream, mut drain: DrainWatch) {
     let _ = stream.set_nodelay(true);
     let mut input = Buffer::new(LIMITS.octets_max);
     let mut parser = RequestParser::new(LIMITS);
@@ -79,6 +89,13 @@ async fn serve(mut stream: TcpStream) {
             return;
         }
         parser.reset();
+        if input.is_empty() {
+            // Between two requests a client expects an end, and asks again elsewhere.
+            tokio::select! {
+                filled = read_more(&mut stream, &mut input) => if filled.is_none() { return },
+                () = drain.reached(Phase::Stopped) => return,
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Only the user of the gate may connect, and root. What stands at the path when a gate ends is removed by the one that put
 //! it there and by no other.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -13,8 +14,8 @@ use tokio::net::{UnixListener, UnixStream};
 #[derive(Debug)]
 pub struct SocketPath {
     path: PathBuf,
-    /// Where the socket stands until this gate serves.
-    fresh: PathBuf,
+    /// Where the socket stands until this gate serves; none once it stands at the path.
+    fresh: Option<PathBuf>,
     /// Which file is ours once it stands at the path.
     inode: Option<u64>,
 }
@@ -23,21 +24,21 @@ impl SocketPath {
     /// Binds beside the path, which stays that of the gate before until [`SocketPath::take_place`].
     pub fn bind(path: &Path) -> io::Result<(UnixListener, Self)> {
         let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{}", std::process::id()));
+        // Chance, and not the number of the process alone: two containers have two processes of one number.
+        name.push(format!(".{}.{:016x}", std::process::id(), RandomState::new().build_hasher().finish()));
         let fresh = PathBuf::from(name);
-        // A leftover of a process with our number is nobody's.
-        let _ = std::fs::remove_file(&fresh);
         let listener = UnixListener::bind(&fresh)?;
-        let res = Self { path: path.to_owned(), fresh, inode: None };
-        std::fs::set_permissions(&res.fresh, std::fs::Permissions::from_mode(0o600))?;
+        let res = Self { path: path.to_owned(), fresh: Some(fresh.clone()), inode: None };
+        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
         Ok((listener, res))
     }
 
     /// Puts the socket in the place of the one before.
     pub fn take_place(&mut self) -> io::Result<()> {
-        let inode = std::fs::symlink_metadata(&self.fresh)?.ino();
-        std::fs::rename(&self.fresh, &self.path)?;
-        self.inode = Some(inode);
+        let Some(fresh) = &self.fresh else { return Ok(()) };
+        let inode = std::fs::symlink_metadata(fresh)?.ino();
+        std::fs::rename(fresh, &self.path)?;
+        (self.fresh, self.inode) = (None, Some(inode));
         Ok(())
     }
 
@@ -55,7 +56,9 @@ impl SocketPath {
 impl Drop for SocketPath {
     fn drop(&mut self) {
         // A failure leaves a path that refuses, which the next gate replaces.
-        let _ = std::fs::remove_file(&self.fresh);
+        if let Some(fresh) = &self.fresh {
+            let _ = std::fs::remove_file(fresh);
+        }
         let is_ours = |inode| std::fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == inode);
         if self.inode.is_some_and(is_ours) {
             let _ = std::fs::remove_file(&self.path);

@@ -11,19 +11,19 @@ use super::super::harness::http::{HttpGate, Reply};
 /// Connections of an attack; well below what one client address may have.
 const CONNECTIONS: u64 = 300;
 /// Those of an attack whose answers are long: the origin keeps each in memory.
-const READERS: u64 = 100;
+const READERS: u64 = 60;
 /// More than the kernel buffers for one client, so that one who does not read is one to wait for.
 const LONG_OCTETS: usize = 6 << 20;
 /// The limits under test: for a whole head, and for silence in a body or an answer.
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(5);
 /// Time until the attack is there: of its program, on a loaded machine, and not of the gate.
-const RISE_MAX: Duration = Duration::from_secs(30);
+const RISE_MAX: Duration = Duration::from_secs(60);
 /// Time from the attack's last connection to the end of all, on a loaded machine.
-const END_MAX: Duration = Duration::from_secs(6);
+const END_MAX: Duration = Duration::from_secs(30);
 /// Seconds the attack goes on if the gate does not end it.
-const ATTACK_SECONDS: &str = "15";
+const ATTACK_SECONDS: &str = "120";
 /// Two ordinary answers take no longer, on a loaded machine where origin, gate and attack share it.
-const ANSWER_MAX: Duration = Duration::from_secs(3);
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// A running attack, ended with the value.
 struct Attack(Child);
@@ -83,7 +83,8 @@ async fn serving_until(gate: &HttpGate, what: &str, time: Duration, is_met: impl
 async fn withstood(most: u64, path: &str, options: &[&str]) {
     let gate = gate().await;
     let _attack = Attack::begin(&gate, most, path, options);
-    serving_until(&gate, "the attack rises", RISE_MAX, |open| open >= most * 9 / 10).await;
+    // The first of its connections may have ended before the last is there.
+    serving_until(&gate, "the attack rises", RISE_MAX, |open| open >= most / 2).await;
     // A connection of a probe, or of the client here, may be open at any look.
     serving_until(&gate, "the attack falls", LIMIT + END_MAX, |open| open < most / 20).await;
 }
