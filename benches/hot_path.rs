@@ -247,7 +247,12 @@ fn settings() -> Settings {
         }
     });
     let server = UpstreamServer { text: format!("udp://{addr}"), addr, transport: UpstreamTransport::Udp };
-    let group = UpstreamGroup { suffix: DomainName::root(), servers: vec![server], policy: UpstreamPolicy::Ordered };
+    let group = UpstreamGroup {
+        suffix: DomainName::root(),
+        servers: vec![server],
+        policy: UpstreamPolicy::Ordered,
+        hedges: false,
+    };
     Settings { upstreams: vec![group], ..Settings::new() }
 }
 

@@ -50,7 +50,8 @@ pub struct Asker {
 impl Asker {
     /// Asks `servers`, the fastest first. Must run inside the runtime.
     pub fn new(servers: Vec<UpstreamServer>, pace: Pace, ca: Option<std::path::PathBuf>) -> Result<Self, AskError> {
-        let group = UpstreamGroup { suffix: DomainName::root(), servers, policy: UpstreamPolicy::Fastest };
+        let group =
+            UpstreamGroup { suffix: DomainName::root(), servers, policy: UpstreamPolicy::Fastest, hedges: false };
         let mut settings = Settings::new();
         settings.upstreams = vec![group];
         settings.upstream_ca = ca;

@@ -5,6 +5,7 @@
 //! generation (interception D-D26, peers' #54). Bounded by octets.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -15,6 +16,7 @@ use super::answer::Answer;
 use super::companions::Companions;
 use super::gate::Judged;
 use super::question::Question;
+use super::refresh::renewed_after;
 use super::settings::Settings;
 use super::wire::{flag, rcode};
 use crate::model::name::NAME_OCTETS_MAX;
@@ -65,6 +67,10 @@ pub struct Entry {
     pub stored_at: Instant,
     /// How long it may be used.
     pub lifetime: Duration,
+    /// The age from which a hit renews it.
+    renewed_after: Duration,
+    /// Whether somebody has begun to.
+    is_renewed: AtomicBool,
     /// Other addresses the verdict looks at, once they were needed.
     pub companions: ArcSwapOption<Companions>,
     /// The last judgement.
@@ -79,6 +85,8 @@ impl Entry {
             source,
             stored_at: Instant::now(),
             lifetime,
+            renewed_after: Duration::MAX,
+            is_renewed: AtomicBool::new(false),
             companions: ArcSwapOption::empty(),
             judged: ArcSwapOption::empty(),
         }
@@ -89,8 +97,9 @@ impl Entry {
         u32::try_from(self.stored_at.elapsed().as_secs()).unwrap_or(u32::MAX)
     }
 
-    fn is_fresh(&self) -> bool {
-        self.stored_at.elapsed() < self.lifetime
+    /// True for the first who asks.
+    pub(super) fn is_first_to_renew(&self) -> bool {
+        !self.is_renewed.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -112,6 +121,15 @@ pub struct AnswerCache {
     ttl_max: Duration,
     negative_ttl_max: Duration,
     stale_max: Duration,
+    prefetch_tenths: u32,
+}
+
+/// An entry within its lifetime.
+pub struct Fresh {
+    /// The entry.
+    pub entry: Arc<Entry>,
+    /// True where it ends soon and nobody renews it yet.
+    pub is_ending: bool,
 }
 
 impl AnswerCache {
@@ -124,12 +142,16 @@ impl AnswerCache {
             ttl_max: settings.cache_ttl_max,
             negative_ttl_max: settings.negative_ttl_max,
             stale_max: settings.stale_max,
+            prefetch_tenths: settings.prefetch_tenths,
         }
     }
 
     /// The entry for a question, within its lifetime.
-    pub fn fresh(&self, question: &Question) -> Option<Arc<Entry>> {
-        self.entries.get(Asked::new(question).key()).filter(|entry| entry.is_fresh())
+    pub fn fresh(&self, question: &Question) -> Option<Fresh> {
+        let entry = self.entries.get(Asked::new(question).key())?;
+        let age = entry.stored_at.elapsed();
+        let is_ending = age >= entry.renewed_after && !entry.is_renewed.load(Ordering::Relaxed);
+        (age < entry.lifetime).then_some(Fresh { entry, is_ending })
     }
 
     /// The entry for a question past its lifetime, as far as may be (RFC 8767 section 5); failures never.
@@ -147,7 +169,10 @@ impl AnswerCache {
         // A truncated answer is no answer; one without records or SOA has no lifetime.
         let is_kept = !lifetime.is_zero() && answer.flags & flag::TC == 0;
         let failed = matches!(answer.rcode(), rcode::SERVFAIL | rcode::REFUSED);
-        let entry = Arc::new(Entry::new(answer, Source::Upstream, lifetime));
+        // A failure is not asked for again and again.
+        let tenths = if failed { 0 } else { self.prefetch_tenths };
+        let renewed_after = renewed_after(lifetime, tenths);
+        let entry = Arc::new(Entry { renewed_after, ..Entry::new(answer, Source::Upstream, lifetime) });
         // A failure does not push out an answer that may still serve as a stale one.
         if is_kept && !(failed && self.stale(question).is_some()) {
             self.entries.insert(Asked::new(question).key().into(), entry.clone());

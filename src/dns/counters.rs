@@ -103,6 +103,10 @@ pub struct Counters {
     pub connections: Gauge,
     /// Octets in the answer cache.
     pub cache_octets: Gauge,
+    /// Answers asked for anew before they ended.
+    pub renewals: Counter,
+    /// Such questions that no upstream answered.
+    pub renewals_failed: Counter,
 }
 
 impl Counters {
@@ -213,6 +217,9 @@ impl Observe for Counters {
         }
         for (action, counter) in [("drop", &self.limited_dropped), ("slip", &self.limited_slipped)] {
             show("dns_rate_limited_total", &[("action", action)], count(counter));
+        }
+        for (outcome, counter) in [("done", &self.renewals), ("failed", &self.renewals_failed)] {
+            show("dns_prefetches_total", &[("outcome", outcome)], count(counter));
         }
         show("dns_quic_protocol_errors_total", &[], count(&self.quic_protocol_errors));
         show("socket_errors_total", &[("plane", "dns")], count(&self.socket_errors));

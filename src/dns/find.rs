@@ -48,16 +48,36 @@ impl Gate {
             let entry = self.find_local(&zones, question, deadline).await?;
             return Ok((entry, Freshness::New));
         }
-        if let Some(entry) = self.cache.fresh(question) {
-            return Ok((entry, Freshness::Cached));
+        if let Some(fresh) = self.cache.fresh(question) {
+            return Ok((fresh.entry, Freshness::Cached));
         }
         let answer = self.ask_upstream(question, deadline).await?;
-        let entry = self.cache.store(question, answer);
-        self.counters.cache_octets.set(self.cache.octets());
-        Ok((entry, Freshness::New))
+        Ok((self.keep(question, answer), Freshness::New))
     }
 
-    async fn ask_upstream(&self, question: &Question, deadline: Instant) -> Result<Answer, FindError> {
+    /// An upstream's answer as an entry, in the cache where it may be.
+    pub(super) fn keep(&self, question: &Question, answer: Answer) -> Arc<Entry> {
+        let entry = self.cache.store(question, answer);
+        self.counters.cache_octets.set(self.cache.octets());
+        entry
+    }
+
+    /// Forgets every answer.
+    pub fn forget(&self) {
+        self.cache.clear();
+    }
+
+    /// True where names outside the zones are asked for elsewhere.
+    pub(super) fn is_resolver(&self) -> bool {
+        !self.settings.upstreams.is_empty()
+    }
+
+    /// Flags of answers that rest on no other answer.
+    pub(super) fn own_flags(&self) -> u16 {
+        if self.is_resolver() { flag::RA } else { 0 }
+    }
+
+    pub(super) async fn ask_upstream(&self, question: &Question, deadline: Instant) -> Result<Answer, FindError> {
         let message = self.upstreams.ask(question, deadline).await.map_err(FindError::Upstream)?;
         Answer::read(message).map_err(|_| FindError::Unreadable)
     }

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-use super::cache::{AnswerCache, Entry, Source};
+use super::cache::{AnswerCache, Entry, Fresh, Source};
 use super::companions::Companions;
 use super::cookies::Cookies;
 use super::counters::{CacheOutcome, Counters};
@@ -20,6 +20,7 @@ use super::find::{FindError, Freshness};
 use super::gate::{self, Basis, Judged};
 use super::question::{DecodeError, Query, Question, decode};
 use super::rate::{Admission, Limiter};
+use super::refresh::Refresher;
 use super::rewrite;
 use super::secure::Servers;
 use super::send::{self, Delivery, Transport, deliver, refuse};
@@ -54,10 +55,11 @@ pub struct Gate {
     pub(super) cache: AnswerCache,
     pub(super) zones: ArcSwap<Zones>,
     pub(super) upstreams: Upstreams,
-    inflight: Semaphore,
+    pub(super) inflight: Semaphore,
     askers: Arc<Clients>,
     pub(super) cookies: Cookies,
     pub(super) limiter: Option<Limiter>,
+    pub(super) refresher: Refresher,
     servers: ArcSwap<Servers>,
 }
 
@@ -86,7 +88,22 @@ impl Gate {
         let askers = Clients::new(settings.inflight_per_client_max);
         let (cookies, limiter) = (Cookies::new(&settings.cookie_secrets), Limiter::new(&settings.rate_limit));
         let (zones, servers) = (ArcSwap::from_pointee(zones), ArcSwap::from_pointee(servers));
-        Self { settings, view, sink, counters, cache, zones, upstreams, inflight, askers, cookies, limiter, servers }
+        let refresher = Refresher::new();
+        Self {
+            settings,
+            view,
+            sink,
+            counters,
+            cache,
+            zones,
+            upstreams,
+            inflight,
+            askers,
+            cookies,
+            limiter,
+            refresher,
+            servers,
+        }
     }
 
     /// Its settings.
@@ -160,10 +177,13 @@ impl Gate {
             return self.answered(&finished, client, &self.delivery(&query, client, 0, &[]));
         }
         if !is_local
-            && let Some(entry) = self.cache.fresh(&query.question)
+            && let Some(Fresh { entry, is_ending }) = self.cache.fresh(&query.question)
             && let Ok((judged, outcome)) = self.judged(&view, now, &query.question, &entry, None)
         {
             self.counters.cache(outcome);
+            if is_ending {
+                self.refresher.renew(&query.question, &entry);
+            }
             return self.send(&view, now, &query, client, &entry, &judged, Freshness::Cached);
         }
         Taken::Waiting(Box::new(query))
@@ -244,7 +264,7 @@ impl Gate {
 
     /// The entry's judgement under `view`, made anew where the old one rests on something else, with the companions just
     /// looked up or those it has.
-    fn judged(
+    pub(super) fn judged(
         &self,
         view: &View,
         now: SystemTime,
@@ -377,16 +397,6 @@ impl Gate {
         Taken::Answered(message)
     }
 
-    /// True where names outside the zones are asked for elsewhere.
-    fn is_resolver(&self) -> bool {
-        !self.settings.upstreams.is_empty()
-    }
-
-    /// Flags of answers that rest on no other answer.
-    pub(super) fn own_flags(&self) -> u16 {
-        if self.is_resolver() { flag::RA } else { 0 }
-    }
-
     fn error(&self, query: &Query, client: Client, code: u16, error: Option<(u16, &str)>) -> Taken {
         let errors: Vec<ExtendedError> = error.map(|(code, text)| ExtendedError::new(code, text)).into_iter().collect();
         let finished = rewrite::empty(&query.question, self.own_flags(), code);
@@ -470,7 +480,7 @@ impl Drop for Unfinished<'_> {
 }
 
 /// Why an entry has no judgement.
-enum NotJudged {
+pub(super) enum NotJudged {
     /// It needs companions that are not there.
     Companions,
     /// The answer cannot be written.

@@ -135,6 +135,7 @@ impl Plane {
         for socket in self.udp {
             tasks.spawn(udp::serve(self.gate.clone(), socket, drain.clone()));
         }
+        tasks.spawn(self.gate.clone().refresh(drain.clone()));
         let limits = Arc::new(Limits::new(self.gate.settings()));
         let all = [(Transport::Tcp, self.tcp), (Transport::Tls, self.tls), (Transport::Https, self.https)];
         for (transport, listeners) in all {

@@ -28,6 +28,7 @@ mod protect;
 pub mod question;
 mod quic;
 pub mod rate;
+mod refresh;
 pub mod rewrite;
 pub mod secure;
 pub mod send;

@@ -105,6 +105,8 @@ pub struct UpstreamGroup {
     pub servers: Vec<UpstreamServer>,
     /// Choice among them.
     pub policy: UpstreamPolicy,
+    /// Whether a second one is asked beside a slow first one.
+    pub hedges: bool,
 }
 
 /// What happens when no upstream answers.
@@ -182,6 +184,8 @@ pub struct Settings {
     pub mainland_ttl_max: Duration,
     /// Bound of the answer cache.
     pub cache_bytes_max: usize,
+    /// Tenths of an answer's lifetime in which a query has it asked for anew; 0 for never.
+    pub prefetch_tenths: u32,
     /// TTL ceiling of the cache.
     pub cache_ttl_max: Duration,
     /// TTL ceiling of negative answers (RFC 2308 section 5).
@@ -234,6 +238,7 @@ impl Settings {
             judge_families: JudgeFamilies::Both,
             mainland_ttl_max: Duration::from_secs(300),
             cache_bytes_max: 64 << 20,
+            prefetch_tenths: 1,
             cache_ttl_max: Duration::from_secs(86_400),
             negative_ttl_max: Duration::from_secs(3600),
             stale_max: Duration::from_secs(86_400),

@@ -115,3 +115,45 @@ async fn a_server_with_an_extended_code_is_passed_over() {
     let gate = gate_behind(first.addr, UpstreamTransport::Udp).await;
     assert_eq!(gate.ask("host0.example.org", "A").await.addresses(), [ABROAD]);
 }
+
+//--- Hedging ---------------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_second_server_answers_for_one_that_is_late_and_for_no_more_than_allowed() {
+    let late = Upstream::start().await;
+    late.set_down(true);
+    let gate = DnsGate::with(fixture::view(Rules::default()), |settings| {
+        // Written first, so asked first while nobody's times are known.
+        settings.upstreams = vec![group("", &[late.addr, settings.upstreams[0].servers[0].addr])];
+        settings.upstream_timeout = 3 * PATIENCE;
+        settings.resolve_timeout = 6 * PATIENCE;
+    })
+    .await;
+    gate.upstream.on(NAME, "TXT", records(&[&format!("{NAME}. 60 IN TXT there")]));
+    assert_eq!(gate.ask(NAME, "TXT").await.code(), ResponseCode::NoError);
+    assert_eq!(late.count(NAME, "TXT"), 1);
+    let mut counted = Vec::new();
+    gate.gate.upstreams().observe(&mut |name, labels, sample| {
+        if let (true, Sample::Count(count @ 1..)) = (name == "upstream_hedges_total", sample) {
+            counted.push((labels[0].1.to_owned(), labels[1].1.to_owned(), count));
+        }
+    });
+    let [first, second] = [0, 1].map(|i| gate.gate.upstreams().health()[i].server.clone());
+    assert_eq!(counted, [(first, "overtaken".to_owned(), 1), (second, "overtook".to_owned(), 1)]);
+    assert!(gate.gate.upstreams().health()[0].is_up, "late is not down");
+}
+
+#[tokio::test]
+async fn a_failure_of_one_that_is_late_does_not_end_the_other() {
+    let first = Upstream::start().await;
+    first.set_down(true);
+    let gate = DnsGate::with(fixture::view(Rules::default()), |settings| {
+        settings.upstreams = vec![group("", &[first.addr, settings.upstreams[0].servers[0].addr])];
+        settings.upstream_timeout = PATIENCE / 20;
+        settings.resolve_timeout = PATIENCE;
+    })
+    .await;
+    gate.upstream.on(NAME, "TXT", Reply { rcode: Some(ResponseCode::ServFail), ..Reply::default() });
+    assert_eq!(gate.ask(NAME, "TXT").await.code(), ResponseCode::ServFail, "what one said, after both");
+    assert_eq!(gate.upstream.count(NAME, "TXT"), 1, "not asked again in its turn");
+}

@@ -11,6 +11,7 @@ mod cli_shell;
 mod config;
 mod corpus;
 mod dns_bypass;
+mod dns_cache;
 mod dns_companions;
 mod dns_properties;
 mod dns_protection;

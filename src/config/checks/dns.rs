@@ -12,7 +12,7 @@ use crate::credentials::CertificateFiles;
 use crate::dns::Settings;
 use crate::dns::cookies::{SECRET_OCTETS, Secret};
 use crate::dns::rate::RateLimit;
-use crate::dns::settings::{Block, BlockAction, Secure, UpstreamGroup, ZoneFile};
+use crate::dns::settings::{Block, BlockAction, Secure, UpstreamGroup, UpstreamPolicy as Policy, ZoneFile};
 use crate::dns::zones;
 use crate::model::DomainName;
 
@@ -58,6 +58,7 @@ impl Checker<'_> {
             judge_families: text.judge_families.into(),
             mainland_ttl_max: Duration::from_secs(text.mainland_ttl_max_seconds),
             cache_bytes_max: size(text.cache_bytes_max),
+            prefetch_tenths: if text.prefetch { Settings::new().prefetch_tenths } else { 0 },
             cache_ttl_max: Duration::from_secs(text.cache_ttl_max_seconds),
             negative_ttl_max: Duration::from_secs(text.negative_ttl_max_seconds),
             stale_max: Duration::from_secs(text.stale_max_seconds),
@@ -262,7 +263,8 @@ impl Checker<'_> {
                     Err(message) => self.refuse(&key, server, message),
                 }
             }
-            res.push(UpstreamGroup { suffix, servers, policy: text.policy.into() });
+            let policy = text.policy.into();
+            res.push(UpstreamGroup { suffix, servers, policy, hedges: policy == Policy::Fastest });
         }
         res
     }

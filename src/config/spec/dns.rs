@@ -56,6 +56,8 @@ pub struct DnsSpec {
     /// Bound of the answer cache.
     #[schemars(range(min = 0, max = 1_099_511_627_776_u64))]
     pub cache_bytes_max: u64,
+    /// Ask anew for what is asked for in the last tenth of its TTL.
+    pub prefetch: bool,
     /// TTL ceiling of the cache.
     #[schemars(range(min = 1, max = 604_800))]
     pub cache_ttl_max_seconds: u64,
@@ -109,6 +111,7 @@ impl Default for DnsSpec {
             judge_families: settings.judge_families.into(),
             mainland_ttl_max_seconds: settings.mainland_ttl_max.as_secs(),
             cache_bytes_max: settings.cache_bytes_max as u64,
+            prefetch: settings.prefetch_tenths > 0,
             cache_ttl_max_seconds: settings.cache_ttl_max.as_secs(),
             negative_ttl_max_seconds: settings.negative_ttl_max.as_secs(),
             stale_max_seconds: settings.stale_max.as_secs(),

@@ -3,6 +3,7 @@
 //! What an upstream says is passed on octet for octet: DO, CD, rcodes, CNAMEs and extended errors stay as they were.
 
 mod exchange;
+mod hedge;
 mod server;
 mod sockets;
 
@@ -16,6 +17,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
+use self::hedge::{Budget, late_after};
 use self::server::Server;
 use super::Settings;
 use super::edns::rcode_high;
@@ -61,6 +63,8 @@ struct Group {
     suffix: DomainName,
     policy: UpstreamPolicy,
     servers: Vec<Arc<Server>>,
+    /// None where no second server is asked beside a first.
+    hedges: Option<Budget>,
     turn: std::sync::atomic::AtomicUsize,
 }
 
@@ -162,25 +166,40 @@ impl Group {
             suffix: group.suffix.clone(),
             policy: group.policy,
             servers: group.servers.iter().map(server).collect(),
+            hedges: group.hedges.then(Budget::new),
             turn: std::sync::atomic::AtomicUsize::new(0),
         }
     }
 
-    /// Asks server after server. A failure code is kept in case nobody does better.
+    /// Asks server after server, and once a second one beside one that is late. A failure code is kept in case nobody does
+    /// better.
     async fn ask(&self, question: &Question, deadline: Instant) -> Outcome {
+        let order = self.order();
+        let mut servers = order.iter();
         let mut failure = None;
-        for server in self.order() {
+        if let Some(budget) = &self.hedges {
+            budget.earn();
+            if let [first, second, ..] = order[..]
+                && second.is_up()
+            {
+                let (said, asked) = beside(first, second, budget, question, deadline).await;
+                match said {
+                    Said::Answer(message) => return Ok(message),
+                    Said::Failure(message) => failure = Some(message),
+                    Said::Nothing => {}
+                }
+                servers.nth(asked - 1);
+            }
+        }
+        for server in servers {
             if Instant::now() >= deadline {
                 break;
             }
-            let Ok(message) = server.exchange(question, deadline).await else { continue };
-            if !answers(&message, question) {
-                continue;
+            match say(server, question, deadline).await {
+                Said::Answer(message) => return Ok(message),
+                Said::Failure(message) => drop(failure.get_or_insert(message)),
+                Said::Nothing => {}
             }
-            if !is_failure(&message) {
-                return Ok(message);
-            }
-            failure.get_or_insert(message);
         }
         failure.ok_or(UpstreamError::Unreachable)
     }
@@ -208,6 +227,70 @@ impl Group {
         res.sort_by_key(|server| !server.is_up());
         res
     }
+}
+
+/// What a server said to a question.
+enum Said {
+    /// An answer.
+    Answer(Bytes),
+    /// A code that another server may not have.
+    Failure(Bytes),
+    /// Nothing that answers it.
+    Nothing,
+}
+
+impl Said {
+    /// The better of two.
+    fn or(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Self::Answer(_), _) | (Self::Failure(_), Self::Failure(_) | Self::Nothing) => self,
+            _ => other,
+        }
+    }
+}
+
+async fn say(server: &Server, question: &Question, deadline: Instant) -> Said {
+    match server.exchange(question, deadline).await {
+        Ok(message) if !answers(&message, question) => Said::Nothing,
+        Ok(message) if is_failure(&message) => Said::Failure(message),
+        Ok(message) => Said::Answer(message),
+        Err(_) => Said::Nothing,
+    }
+}
+
+/// Asks the first server, and the second one too if that is late; how many were asked.
+async fn beside(
+    first: &Server,
+    second: &Server,
+    budget: &Budget,
+    question: &Question,
+    deadline: Instant,
+) -> (Said, usize) {
+    let begun = Instant::now();
+    let mut one = std::pin::pin!(say(first, question, deadline));
+    tokio::select! {
+        said = &mut one => return (said, 1),
+        () = tokio::time::sleep(late_after(first.expected())) => {}
+    }
+    if !budget.spend() {
+        return (one.await, 1);
+    }
+    let mut other = std::pin::pin!(say(second, question, deadline));
+    let said = tokio::select! {
+        said = &mut one => match said {
+            Said::Answer(_) => said,
+            _ => said.or(other.await),
+        },
+        said = &mut other => match said {
+            Said::Answer(_) => {
+                first.overtaken(begun.elapsed());
+                second.overtook();
+                said
+            }
+            _ => one.await.or(said),
+        },
+    };
+    (said, 2)
 }
 
 /// True for codes that another server may well not have: SERVFAIL, REFUSED, and what the OPT extends, such as BADCOOKIE.

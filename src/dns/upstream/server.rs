@@ -35,6 +35,8 @@ pub struct Server {
     seconds: Histogram,
     answered: Counter,
     failed: Counter,
+    overtaken: Counter,
+    overtook: Counter,
 }
 
 impl Server {
@@ -51,6 +53,8 @@ impl Server {
             seconds: Histogram::default(),
             answered: Counter::default(),
             failed: Counter::default(),
+            overtaken: Counter::default(),
+            overtook: Counter::default(),
         }
     }
 
@@ -67,6 +71,22 @@ impl Server {
     /// How long an answer is expected to take.
     pub fn expected_micros(&self) -> u64 {
         self.mean_micros.load(Ordering::Relaxed)
+    }
+
+    /// The same, where it has answered before.
+    pub fn expected(&self) -> Option<Duration> {
+        Some(self.expected_micros()).filter(|&micros| micros != UNKNOWN_MICROS).map(Duration::from_micros)
+    }
+
+    /// Another server that was asked later has answered; this one has taken at least that long.
+    pub fn overtaken(&self, elapsed: Duration) {
+        self.overtaken.increment();
+        self.took(elapsed);
+    }
+
+    /// It has answered before one that was asked earlier.
+    pub fn overtook(&self) {
+        self.overtook.increment();
     }
 
     /// Asks it, within its own timeout and the deadline.
@@ -98,6 +118,8 @@ impl Server {
         show("upstream_seconds", &[server], Sample::Times(&self.seconds));
         show("upstream_queries_total", &[server, ("outcome", "answered")], Sample::Count(self.answered.value()));
         show("upstream_queries_total", &[server, ("outcome", "failed")], Sample::Count(self.failed.value()));
+        show("upstream_hedges_total", &[server, ("outcome", "overtaken")], Sample::Count(self.overtaken.value()));
+        show("upstream_hedges_total", &[server, ("outcome", "overtook")], Sample::Count(self.overtook.value()));
         show("upstream_up", &[server], Sample::Count(u64::from(self.is_up())));
     }
 
@@ -112,6 +134,10 @@ impl Server {
             tracing::info!(server = %self.label, "upstream answers again");
         }
         self.rests_until_ms.store(0, Ordering::Relaxed);
+        self.took(elapsed);
+    }
+
+    fn took(&self, elapsed: Duration) {
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).max(UNKNOWN_MICROS);
         let old = self.expected_micros();
         // An eighth of each new time; races lose one sample, which is harmless.

@@ -1,8 +1,13 @@
-//! DNS messages: read as hickory reads them where both do, with no address that it sees left out, and the same when written.
+//! DNS messages: read as hickory and `domain` read them where both do, with no address left out that they see, and the same
+//! when written.
 
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use domain::base::iana::Rtype;
+use domain::base::message::RecordSection;
+use domain::base::name::ToName;
+use domain::rdata::{A, Aaaa, Cname};
 use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::svcb::SvcParamValue;
 use hickory_proto::rr::{Name, RData, Record};
@@ -23,6 +28,7 @@ pub fn check(octets: &[u8]) {
     match decode(octets) {
         Ok(query) => {
             sound(octets, &query);
+            same_question_as_domain(octets, &query);
             if let Some(theirs) = &theirs {
                 same_query(&query, theirs);
             }
@@ -32,6 +38,7 @@ pub fn check(octets: &[u8]) {
     }
     if let Ok(answer) = Answer::read(Bytes::copy_from_slice(octets)) {
         inside(&answer);
+        same_records_as_domain(&answer);
         if let Some(theirs) = &theirs {
             same_records(&answer, theirs);
             all_addresses(&answer, theirs);
@@ -98,6 +105,76 @@ fn inside(answer: &Answer) {
         (end, section) = (record.data_end, record.section);
     }
     assert_eq!(end, answer.message.len(), "nothing stands behind the last record");
+}
+
+/// The question as `domain` reads it.
+fn same_question_as_domain(octets: &[u8], query: &Query) {
+    let theirs = domain::base::Message::from_octets(octets).expect("has a header");
+    let question = theirs.sole_question().expect("was read here");
+    assert_eq!(canonical(&wire_as_domain(question.qname())), query.question.name.wire());
+    let (qtype, qclass) = (question.qtype().to_int(), question.qclass().to_int());
+    assert_eq!((qtype, qclass), (query.question.qtype, query.question.qclass));
+    // It takes an OPT with an option that breaks off for none.
+    if let Some(opt) = theirs.opt() {
+        let edns = (opt.udp_payload_size().max(512), opt.dnssec_ok());
+        assert_eq!(Some(edns), query.edns.map(|edns| (edns.udp_octets, edns.dnssec_ok)));
+    }
+}
+
+/// Every record as `domain` reads it, and every address that it sees.
+fn same_records_as_domain(answer: &Answer) {
+    let theirs = domain::base::Message::from_octets(&answer.message[..]).expect("has a header");
+    let mut rows: Vec<Row> = Vec::new();
+    let sections = [Section::Answer, Section::Authority, Section::Additional];
+    // A question is stepped over here, and held against what was asked elsewhere; it may be longer than a name.
+    let Ok(first) = theirs.answer() else { return };
+    let mut read = Some(first);
+    for section in sections {
+        let Some(records) = read else { panic!("{section:?} was read here") };
+        for record in records {
+            let record = record.expect("was read here");
+            let (rtype, class) = (record.rtype().to_int(), record.class().to_int());
+            rows.push((section, wire_as_domain(&record.owner()), rtype, class, record.ttl().as_secs()));
+        }
+        read = records.next_section().expect("was read here");
+    }
+    let ours = answer.records.iter();
+    let row = |record: &wire::Record| {
+        (record.section, owner(&answer.message, record), record.rtype, record.class, record.ttl)
+    };
+    assert_eq!(ours.map(row).collect::<Vec<_>>(), rows);
+    let Ok(records) = theirs.answer() else { return };
+    addresses_of_domain(answer, records);
+}
+
+fn addresses_of_domain(answer: &Answer, records: RecordSection<'_, &[u8]>) {
+    let has = |addr: IpAddr| assert!(answer.addresses.contains(&addr), "{addr} is not judged");
+    for record in records.flatten().filter(|record| record.class().to_int() == 1) {
+        match record.rtype() {
+            Rtype::A => {
+                if let Ok(Some(record)) = record.to_record::<A>() {
+                    has(record.data().addr().into());
+                }
+            }
+            Rtype::AAAA => {
+                if let Ok(Some(record)) = record.to_record::<Aaaa>() {
+                    has(record.data().addr().into());
+                }
+            }
+            Rtype::CNAME => {
+                if let Ok(Some(record)) = record.to_record::<Cname<_>>() {
+                    let target = canonical(&wire_as_domain(record.data().cname()));
+                    assert!(answer.chain.iter().any(|name| name.wire() == target), "{target:?} is not judged");
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A name of `domain` as it stands on the wire, in lower case.
+fn wire_as_domain(name: &impl ToName) -> Vec<u8> {
+    name.to_vec().as_slice().to_ascii_lowercase()
 }
 
 type Row = (Section, Vec<u8>, u16, u16, u32);

@@ -106,7 +106,12 @@ pub fn group(suffix: &str, servers: &[SocketAddr]) -> UpstreamGroup {
     let server =
         |&addr: &SocketAddr| UpstreamServer { text: format!("udp://{addr}"), addr, transport: UpstreamTransport::Udp };
     let suffix = if suffix.is_empty() { DomainName::root() } else { fixture::name(suffix) };
-    UpstreamGroup { suffix, servers: servers.iter().map(server).collect(), policy: UpstreamPolicy::Fastest }
+    UpstreamGroup {
+        suffix,
+        servers: servers.iter().map(server).collect(),
+        policy: UpstreamPolicy::Fastest,
+        hedges: true,
+    }
 }
 
 /// How to ask.

@@ -206,6 +206,7 @@ async fn policy_off_is_transparent_before_unbound_over_every_transport() {
             suffix: DomainName::root(),
             servers: vec![UpstreamServer { text: text.clone(), addr, transport }],
             policy: UpstreamPolicy::Fastest,
+            hedges: false,
         };
         let view = fixture::view(Rules { mode: Mode::Off, ..Rules::default() });
         let gate = DnsGate::with(view, |settings| {
