@@ -16,6 +16,7 @@ mod dns_companions;
 mod dns_properties;
 mod dns_protection;
 mod dns_secure;
+mod dns_torture;
 mod dns_udp;
 mod dns_upstream;
 mod h2_gate;
