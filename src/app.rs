@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::count::Observe;
 use crate::drain::{DrainSignal, DrainWatch, Phase};
 use crate::ops::admin::{self, Attempts, Desk, Listener, READERS_MAX};
+use crate::ops::cache_file::CacheFile;
 use crate::ops::faults::Faults;
 use crate::ops::files::SnapshotFile;
 use crate::ops::handover::{self, Giver, HandoverError, Taken};
@@ -166,6 +167,9 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     let listener = Listener::bind(&config.admin, &sockets).await.map_err(admin_error)?;
     let local = Listener::bind_local(&config.admin).map_err(admin_error)?;
     let planes = Planes::bind(&config, &view, &sink, &sockets).await?;
+    if let Some(cache) = CacheFile::of(&planes.dns.gate()) {
+        cache.restore().await;
+    }
     let addrs = planes.addrs(listener.as_ref().and_then(Listener::addr));
     addrs.announce();
 
@@ -223,6 +227,10 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     keepers.spawn(faults.run(drained.clone()));
     // Whatever may fail comes before the first connection is taken.
     let giver = config.admin.handover.as_deref().map(Giver::bind).transpose()?;
+    let cache = CacheFile::of(&planes.dns.gate());
+    if let Some(cache) = cache.clone() {
+        last.spawn(save_at_the_end(cache, end.clone(), drained.clone()));
+    }
     planes.serve(&mut serving, &mut behind, &drained);
     last.spawn(journal.run(records, end.clone()));
     keepers.spawn(seen.keep(end));
@@ -247,10 +255,18 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     }
     if let Some(mut giver) = giver {
         giver.take_place();
-        keepers.spawn(giver.run(sockets, drain.clone(), drained.clone()));
+        keepers.spawn(giver.run(sockets, cache, drain.clone(), drained.clone()));
     }
     let ended = tokio::spawn(end_in_order(Tasks { keepers, serving, behind, last }, drain.clone(), drained, late));
     Ok(Running { addrs, view, metrics, reloader, drain, ended })
+}
+
+/// Saves the answer cache once the last query is answered; where the next gate serves, it has been saved for that one.
+async fn save_at_the_end(cache: CacheFile, mut end: DrainWatch, drained: DrainWatch) {
+    end.reached(Phase::Draining).await;
+    if !drained.is_handed_over() {
+        cache.save().await;
+    }
 }
 
 /// The sockets of the gate that runs, where it is to give them away.

@@ -22,11 +22,14 @@ use super::wire::{flag, rcode};
 use crate::model::name::NAME_OCTETS_MAX;
 
 /// The question as a key: name, type, class and the header bits that change the answer.
-type Key = Box<[u8]>;
+pub(super) type Key = Box<[u8]>;
+
+/// Octets of a key: a name, type, class and four bits.
+pub(super) const KEY_OCTETS_MAX: usize = NAME_OCTETS_MAX + 5;
 
 /// A key on the stack: to look an answer up allocates nothing.
 struct Asked {
-    octets: [u8; NAME_OCTETS_MAX + 5],
+    octets: [u8; KEY_OCTETS_MAX],
     length: usize,
 }
 
@@ -37,7 +40,7 @@ impl Asked {
             [question.recursion_desired, question.authentic_data, question.checking_disabled, question.dnssec_ok];
         let bits = bits.iter().fold(0, |sum, bit| sum << 1 | u8::from(*bit));
         let ([type0, type1], [class0, class1]) = (question.qtype.to_be_bytes(), question.qclass.to_be_bytes());
-        let mut res = Self { octets: [0; NAME_OCTETS_MAX + 5], length: name.len() + 5 };
+        let mut res = Self { octets: [0; KEY_OCTETS_MAX], length: name.len() + 5 };
         res.octets[..name.len()].copy_from_slice(name);
         res.octets[name.len()..][..5].copy_from_slice(&[type0, type1, class0, class1, bits]);
         res
@@ -178,6 +181,24 @@ impl AnswerCache {
             self.entries.insert(Asked::new(question).key().into(), entry.clone());
         }
         entry
+    }
+
+    /// Every entry with its key.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Key, Arc<Entry>)> {
+        self.entries.iter()
+    }
+
+    /// Keeps an answer of an earlier process; false where it is too old, or something newer is there.
+    pub(super) fn put_back(&self, key: &[u8], answer: Answer, lifetime: Duration, stored_at: Instant) -> bool {
+        let lifetime = lifetime.min(self.ttl_max);
+        let is_usable = stored_at.elapsed() < lifetime.saturating_add(self.stale_max);
+        let is_new = is_usable && self.entries.peek(key).is_none();
+        if is_new {
+            let renewed_after = renewed_after(lifetime, self.prefetch_tenths);
+            let entry = Entry { renewed_after, stored_at, ..Entry::new(answer, Source::Upstream, lifetime) };
+            self.entries.insert(key.into(), Arc::new(entry));
+        }
+        is_new
     }
 
     /// Forgets everything.

@@ -1,7 +1,8 @@
 //! Answers for the gate: from local zones with their aliases followed, from the cache, from upstreams.
 
+use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
@@ -9,6 +10,7 @@ use super::answer::Answer;
 use super::cache::{Entry, Source};
 use super::handler::Gate;
 use super::question::Question;
+use super::saved::RestoreError;
 use super::upstream::UpstreamError;
 use super::wire::{Record, Section, Writer, flag, question_octets, rcode, rtype};
 use super::zones::Zones;
@@ -60,6 +62,18 @@ impl Gate {
         let entry = self.cache.store(question, answer);
         self.counters.cache_octets.set(self.cache.octets());
         entry
+    }
+
+    /// Writes the answer cache, see [`AnswerCache::save`](super::cache::AnswerCache::save).
+    pub fn save_cache(&self, out: impl Write, now: SystemTime) -> io::Result<usize> {
+        self.cache.save(out, now)
+    }
+
+    /// Takes a saved answer cache in, see [`AnswerCache::restore`](super::cache::AnswerCache::restore).
+    pub fn restore_cache(&self, octets: &[u8], now: SystemTime) -> Result<usize, RestoreError> {
+        let restored = self.cache.restore(octets, now);
+        self.counters.cache_octets.set(self.cache.octets());
+        restored
     }
 
     /// Forgets every answer.

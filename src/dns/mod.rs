@@ -30,6 +30,7 @@ mod quic;
 pub mod rate;
 mod refresh;
 pub mod rewrite;
+pub mod saved;
 pub mod secure;
 pub mod send;
 pub mod settings;

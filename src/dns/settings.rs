@@ -184,6 +184,8 @@ pub struct Settings {
     pub mainland_ttl_max: Duration,
     /// Bound of the answer cache.
     pub cache_bytes_max: usize,
+    /// Where the cache is kept between two runs.
+    pub cache_file: Option<PathBuf>,
     /// Tenths of an answer's lifetime in which a query has it asked for anew; 0 for never.
     pub prefetch_tenths: u32,
     /// TTL ceiling of the cache.
@@ -238,6 +240,7 @@ impl Settings {
             judge_families: JudgeFamilies::Both,
             mainland_ttl_max: Duration::from_secs(300),
             cache_bytes_max: 64 << 20,
+            cache_file: None,
             prefetch_tenths: 1,
             cache_ttl_max: Duration::from_secs(86_400),
             negative_ttl_max: Duration::from_secs(3600),

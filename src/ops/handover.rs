@@ -30,6 +30,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
+use super::cache_file::CacheFile;
 use super::socket_path::{SocketPath, stranger};
 use crate::drain::{DrainSignal, DrainWatch, Phase};
 use crate::sockets::Sockets;
@@ -168,7 +169,13 @@ impl Giver {
     }
 
     /// Gives the sockets to who asks, until one of them serves; then begins the drain.
-    pub async fn run(mut self, sockets: Arc<Sockets>, drain: Arc<DrainSignal>, mut drained: DrainWatch) {
+    pub async fn run(
+        mut self,
+        sockets: Arc<Sockets>,
+        cache: Option<CacheFile>,
+        drain: Arc<DrainSignal>,
+        mut drained: DrainWatch,
+    ) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -179,7 +186,7 @@ impl Giver {
                 continue;
             };
             let given = tokio::select! {
-                given = give(stream, &sockets) => given,
+                given = give(stream, &sockets, cache.as_ref()) => given,
                 () = drained.reached(Phase::Draining) => break,
             };
             match given {
@@ -199,7 +206,7 @@ impl Giver {
 }
 
 /// Gives the sockets away and waits until they are served.
-async fn give(mut stream: UnixStream, sockets: &Sockets) -> io::Result<()> {
+async fn give(mut stream: UnixStream, sockets: &Sockets, cache: Option<&CacheFile>) -> io::Result<()> {
     if let Some(asker) = stranger(&stream)? {
         return Err(io::Error::other(format!("user {asker} may not have them")));
     }
@@ -209,6 +216,10 @@ async fn give(mut stream: UnixStream, sockets: &Sockets) -> io::Result<()> {
     if said != GREETING {
         let said = String::from_utf8_lossy(&said).trim_end().to_owned();
         return Err(io::Error::other(format!("it says {said:?}; expected the same version of the handover")));
+    }
+    // The next gate reads it when it has the sockets.
+    if let Some(cache) = cache {
+        cache.save_for_next().await;
     }
     let sending = async {
         for (id, fd) in sockets.offered()? {

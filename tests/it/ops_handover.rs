@@ -222,3 +222,58 @@ async fn a_path_that_nobody_serves_is_taken() {
     app.drain().await;
     assert!(!Path::new(&path).exists());
 }
+
+//--- The answer cache ------------------------------------------------------------------------------------------------
+
+/// A name that the upstream answers for.
+const ASKED: &str = "host.example.org";
+
+async fn keeping(file: &Path) -> App {
+    let file = file.to_owned();
+    let res = App::with(|config, dir| {
+        config.dns.cache_file = Some(file);
+        config.admin.handover = Some(dir.path().join(HANDOVER));
+    })
+    .await;
+    res.upstream.addresses(ASKED, &["192.0.2.10"]);
+    res
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_cache_outlives_a_restart_and_damage_costs_no_more_than_it() {
+    let dir = TempDir::new().expect("a directory");
+    let file = dir.path().join("answers");
+    let app = keeping(&file).await;
+    let first = app.ask(ASKED, "A").await.addresses();
+    assert_eq!(first, ["192.0.2.10"]);
+    app.drain().await;
+    assert!(file.exists());
+    let app = keeping(&file).await;
+    assert_eq!(app.ask(ASKED, "A").await.addresses(), first);
+    assert_eq!(app.upstream.count(ASKED, "A"), 0, "nobody was asked");
+    app.drain().await;
+    std::fs::write(&file, "icpgate cache 1\nhalf of").expect("a writable directory");
+    let app = keeping(&file).await;
+    assert_eq!(app.ask(ASKED, "A").await.addresses(), first);
+    assert_eq!(app.upstream.count(ASKED, "A"), 1, "it began with none");
+    app.drain().await;
+    assert!(std::fs::read(&file).expect("the file").len() > 100, "and is whole again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_cache_goes_to_the_next_gate() {
+    let dir = TempDir::new().expect("a directory");
+    let file = dir.path().join("answers");
+    let app = keeping(&file).await;
+    let first = app.ask(ASKED, "A").await.addresses();
+    let before = app.upstream.count(ASKED, "A");
+    let mut config = same(&app);
+    config.dns.cache_file = Some(file);
+    let second = next(&app, config).await.expect("takes over");
+    let App { dir, upstream, clock, running } = app;
+    ends_in_order(running).await;
+    let app = App { dir, upstream, clock, running: second };
+    assert_eq!(app.ask(ASKED, "A").await.addresses(), first);
+    assert_eq!(app.upstream.count(ASKED, "A"), before);
+    app.drain().await;
+}

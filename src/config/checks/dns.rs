@@ -58,6 +58,7 @@ impl Checker<'_> {
             judge_families: text.judge_families.into(),
             mainland_ttl_max: Duration::from_secs(text.mainland_ttl_max_seconds),
             cache_bytes_max: size(text.cache_bytes_max),
+            cache_file: path(&text.cache_file),
             prefetch_tenths: if text.prefetch { Settings::new().prefetch_tenths } else { 0 },
             cache_ttl_max: Duration::from_secs(text.cache_ttl_max_seconds),
             negative_ttl_max: Duration::from_secs(text.negative_ttl_max_seconds),

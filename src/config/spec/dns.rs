@@ -56,6 +56,8 @@ pub struct DnsSpec {
     /// Bound of the answer cache.
     #[schemars(range(min = 0, max = 1_099_511_627_776_u64))]
     pub cache_bytes_max: u64,
+    /// File in which the cache is kept between two runs of the gate; "" to begin with none.
+    pub cache_file: String,
     /// Ask anew for what is asked for in the last tenth of its TTL.
     pub prefetch: bool,
     /// TTL ceiling of the cache.
@@ -111,6 +113,7 @@ impl Default for DnsSpec {
             judge_families: settings.judge_families.into(),
             mainland_ttl_max_seconds: settings.mainland_ttl_max.as_secs(),
             cache_bytes_max: settings.cache_bytes_max as u64,
+            cache_file: String::new(),
             prefetch: settings.prefetch_tenths > 0,
             cache_ttl_max_seconds: settings.cache_ttl_max.as_secs(),
             negative_ttl_max_seconds: settings.negative_ttl_max.as_secs(),
