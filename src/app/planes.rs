@@ -69,7 +69,8 @@ impl Planes {
     pub fn sources(&self) -> [Arc<dyn Observe>; 4] {
         let (dns, http) = (self.dns.gate(), self.http.gate());
         let (of_dns, of_http) = (self.dns_counters.clone(), self.http_counters.clone());
-        [of_dns, of_http, Arc::new(UpstreamsOf(dns)), Arc::new(CertificatesOf(http))]
+        let certificates = CertificatesOf(dns.clone(), http);
+        [of_dns, of_http, Arc::new(UpstreamsOf(dns)), Arc::new(certificates)]
     }
 
     /// Where everything listens.

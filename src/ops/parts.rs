@@ -130,6 +130,9 @@ impl Observe for Part {
         {
             show("part_reloads_total", &[("part", self.name), ("outcome", outcome)], Sample::Count(counter.value()));
         }
+        // Counted once for files that stay as they are: that it stays refused is told by a state.
+        let is_refused = !lock(&self.health).is_empty();
+        show("part_refused", &[("part", self.name)], Sample::Count(u64::from(is_refused)));
     }
 }
 

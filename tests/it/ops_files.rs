@@ -282,9 +282,12 @@ async fn certificates_are_reloaded_and_a_bad_one_refused() {
         readiness.causes("warnings").contains(&"certificates_refused".to_owned()).then_some(())
     })
     .await;
+    let refused = "icpgate_part_refused{part=\"certificates\"}";
+    assert!((app.metric(refused).await - 1.0).abs() < f64::EPSILON, "for as long as it stays refused");
     app.write("certificates/here.key", &key);
     app.until_ready().await;
     app.until("the new pair", async |app| (published(app).await == 1).then_some(())).await;
+    assert!(app.metric(refused).await.abs() < f64::EPSILON, "it is mended");
     assert_eq!(other.h2("other.cn").await.get("other.cn", "/").await.status, 451, "now there is a page for it");
     assert!(TlsClient::new(app.http()).connect("here.cn", &["h2"]).await.is_err(), "and none for the other");
 }
@@ -299,6 +302,9 @@ async fn certificates_of_the_dns_plane_are_reloaded() {
         config.dns.tls.certificate = Some(CertificateFiles { chain, key });
     })
     .await;
+    let expiry = |transport| format!("icpgate_dns_certificate_expiry_timestamp_seconds{{transport=\"{transport}\"}}");
+    assert!(app.metric(&expiry("dot")).await > 1.7e9, "after 2023");
+    assert!(app.metric(&expiry("doq")).await.abs() < f64::EPSILON, "not served");
     let addr = app.running.addrs.dns_tls[0];
     assert!(TlsClient::new(addr).connect("here.cn", &["dot"]).await.is_ok());
     let other = TlsClient::trusting(addr, "other");
