@@ -169,7 +169,7 @@ impl Addrs {
             tracing::info!("demo origin listens on {addr}");
         }
         if let Some(addr) = self.admin {
-            tracing::info!("admin listens on {addr}: status page, /metrics, /readyz");
+            tracing::info!("admin listens on {addr}: console, /metrics, /readyz");
         }
         if let Some(addr) = self.dns.first().filter(|_| is_demo) {
             tracing::info!("try: kdig @{} -p {} www.unfiled.example", addr.ip(), addr.port());
