@@ -65,6 +65,9 @@ impl Move {
     }
 }
 
+/// Domains by site number.
+type BySite<'a> = BTreeMap<&'a str, Vec<&'a DomainName>>;
+
 /// Domains that came under a site number and went, of one reload or of several: what comes back has not moved.
 #[derive(Clone, Debug, Default)]
 pub struct SiteMoves {
@@ -135,8 +138,7 @@ impl SiteMoves {
     /// What they break, given the rows that there are now; `None` when it was stopped.
     pub fn findings(&self, new: &Snapshot, options: &Options<'_>) -> Option<Findings> {
         let mut res = Findings::at_most(options.findings_max);
-        let (mut came, mut gone): (BTreeMap<&str, Vec<&DomainName>>, BTreeMap<&str, Vec<&DomainName>>) =
-            Default::default();
+        let (mut came, mut gone) = (BySite::new(), BySite::new());
         for (domain, moved) in &self.moves {
             if let (Some(before), Some(now)) = (&moved.before, &moved.now)
                 && before.is_same_filing(now)
