@@ -29,6 +29,7 @@ pub mod question;
 mod quic;
 pub mod rate;
 pub mod rewrite;
+pub mod secrets;
 pub mod secure;
 pub mod send;
 pub mod settings;

@@ -108,8 +108,16 @@ pub const FAMILIES: &[Family] = &[
     counter("journal_lines_total", &[], "Verdicts written to the journal."),
     counter("journal_opened_total", &[], "Times the journal file was opened, after rotation too."),
     gauge("open_descriptors", &[], "Open file descriptors."),
-    gauge("part_refused", &["part"], "1 while zones, pages or certificates stay refused and older ones are served."),
-    counter("part_reloads_total", &["part", "outcome"], "Reloads of zones, pages and certificates."),
+    gauge(
+        "part_refused",
+        &["part"],
+        "1 while zones, pages, certificates or secrets stay refused and older ones are used.",
+    ),
+    counter(
+        "part_reloads_total",
+        &["part", "outcome"],
+        "Reloads of zones, pages, certificates and secrets of cookies.",
+    ),
     counter("quic_datagrams_dropped_total", &["kind"], "Datagrams of QUIC that went nowhere."),
     counter(
         "quic_datagrams_total",

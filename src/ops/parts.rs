@@ -1,4 +1,4 @@
-//! Reloadable parts beside registry and ranges: zones, pages and certificates. Watched alike, the last good state stays alike.
+//! Reloadable parts beside registry and ranges: zones, pages, certificates, secrets. Watched alike, the last good state stays alike.
 //!
 //! A part is looked at when its files may have changed; it is loaded only when their contents did. What a load refuses is
 //! kept in [`Part::health`] until a load succeeds, and said once in the log.
@@ -44,7 +44,7 @@ impl Part {
         }
     }
 
-    /// `zones`, `pages` or `certificates`.
+    /// `zones`, `pages`, `certificates` or `secrets`.
     pub fn name(&self) -> &'static str {
         self.name
     }
