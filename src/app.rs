@@ -175,14 +175,15 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
 
     let ((drain, drained), (late, end)) = (DrainSignal::new(), DrainSignal::new());
     let drain = Arc::new(drain);
-    let [registry_asked, ranges_asked, zones_asked, pages_asked, certificates_asked] =
-        [(); 5].map(|()| Requests::new());
+    let [registry_asked, ranges_asked, zones_asked, pages_asked, certificates_asked, secrets_asked] =
+        [(); 6].map(|()| Requests::new());
     let ways = [
         ("registry", &registry_asked),
         ("ranges", &ranges_asked),
         ("zones", &zones_asked),
         ("pages", &pages_asked),
         ("certificates", &certificates_asked),
+        ("secrets", &secrets_asked),
     ];
     let ways = ways.map(|(part, asked)| (part, asked.sender.clone())).to_vec();
     let reloader = Reloader::new(ways, faults.clone(), journal.reopener());
@@ -191,7 +192,7 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
         registry: data.registry.clone(),
         ranges: data.ranges.clone(),
         dns: planes.dns.gate(),
-        parts: vec![parts.zones.clone(), parts.pages.clone(), parts.certificates.clone()],
+        parts: vec![parts.zones.clone(), parts.pages.clone(), parts.certificates.clone(), parts.secrets.clone()],
         faults: faults.clone(),
         drain: drained.clone(),
     };
@@ -223,7 +224,7 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
 
     let [mut keepers, mut serving, mut behind, mut last] = [(); 4].map(|()| JoinSet::new());
     data.keep(&mut keepers, (&view, &faults), (registry_asked, ranges_asked), &drained);
-    parts.keep(&mut keepers, &planes, (zones_asked, pages_asked, certificates_asked), &drained);
+    parts.keep(&mut keepers, &planes, [zones_asked, pages_asked, certificates_asked, secrets_asked], &drained);
     keepers.spawn(faults.run(drained.clone()));
     // Whatever may fail comes before the first connection is taken.
     let giver = config.admin.handover.as_deref().map(Giver::bind).transpose()?;

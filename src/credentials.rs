@@ -1,5 +1,7 @@
 //! Certificates with their keys, as operators keep them: two PEM files. The one place that reads them, for both planes.
 
+mod expiry;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,6 +61,8 @@ pub struct Credential {
     pub key: Arc<CertifiedKey>,
     /// The names it is for, in their order; wildcards without their `*.` and marked so.
     pub names: Vec<(DomainName, bool)>,
+    /// When the chain's first certificate expires, in seconds since 1970; `None` where that cannot be told.
+    pub expires_at: Option<u64>,
 }
 
 impl Credential {
@@ -71,12 +75,13 @@ impl Credential {
         let chain = chain.map_err(|error| wrong(format!("{error}; expected certificates in PEM")))?;
         let first = chain.first().ok_or_else(|| wrong("holds no certificate; expected PEM".to_owned()))?.clone();
         let names = names_of(&first).map_err(wrong)?;
+        let expires_at = expiry::not_after(&first);
         let text = read(&files.key).map_err(wrong_key)?;
         let key = PrivateKeyDer::from_pem_slice(&text);
         let key = key.map_err(|error| wrong_key(format!("{error}; expected a private key in PEM")))?;
         let key = CertifiedKey::from_der(chain, key, provider)
             .map_err(|error| wrong_key(format!("{error}; expected the key of {}", files.chain.display())))?;
-        Ok(Self { key: Arc::new(key), names })
+        Ok(Self { key: Arc::new(key), names, expires_at })
     }
 }
 

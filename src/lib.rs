@@ -18,8 +18,9 @@
 //! | layer | holds |
 //! |---|---|
 //! | [`model`] | the vocabulary: names, filing numbers, addresses, products, subjects. No I/O, no clock. |
-//! | [`clients`], [`count`], [`credentials`], [`drain`] | shares of places; counters; certificates with their keys; stop. |
-//! | [`meter`], [`priority`], [`sockets`], [`watch`] | floods of HTTP/2; thread priorities; listening sockets; files that change. |
+//! | [`chance`], [`clients`], [`count`], [`credentials`] | secrets; shares of places; counters; certificates with their keys. |
+//! | [`drain`], [`meter`], [`priority`], [`sockets`] | stop; floods of HTTP/2; thread priorities; listening sockets. |
+//! | [`terminal`], [`watch`], [`whole`] | what takes live lines; files that change; files written whole or not at all. |
 //! | [`registry`] | formats → filings and issues → index → snapshot → diff → admission → store, with reload. |
 //! | [`ranges`] | address ranges with tags, importers, the lookup table, the CNAME-suffix product table. |
 //! | [`policy`] | [`policy::judge()`]: the one pure decision; rules, reasons, its steps, the view of one moment, the sink. |
@@ -39,6 +40,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod chance;
 pub mod cli;
 pub mod clients;
 pub mod config;
@@ -55,4 +57,6 @@ pub mod priority;
 pub mod ranges;
 pub mod registry;
 pub mod sockets;
+pub mod terminal;
 pub mod watch;
+pub mod whole;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
 
@@ -19,6 +20,7 @@ use crate::ranges;
 use crate::ranges::Ranges;
 use crate::registry;
 use crate::registry::reload::ReloadRequest;
+use crate::registry::store::OurAddresses;
 use crate::registry::{LoadError, Shrink, Snapshot};
 
 /// The two stores after their first load.
@@ -27,17 +29,27 @@ pub struct Data {
     pub ranges: Arc<ranges::Store>,
 }
 
+/// The ranges as the linter asks for them.
+struct AddressesOf(Arc<ranges::Store>);
+
+impl OurAddresses for AddressesOf {
+    /// Before they are loaded nobody can say that an address is not ours.
+    fn is_ours(&self, net: &IpNet) -> bool {
+        self.0.loaded().is_none_or(|loaded| loaded.ranges.is_ours_on_mainland(net))
+    }
+
+    fn generation(&self) -> u64 {
+        self.0.loaded().map_or(0, |loaded| loaded.ranges.generation())
+    }
+}
+
 impl Data {
     /// Loads both, each on a thread of its own. What cannot be loaded stops the start where the settings say so.
     pub async fn load(config: &Config, clock: &Clock) -> Result<Self, StartError> {
         let registry = Arc::new(registry::Store::new(config.registry.clone()));
         let ranges = Arc::new(ranges::Store::new(config.ranges.clone()));
         if !config.ranges.paths().is_empty() {
-            let known = ranges.clone();
-            // Before they are loaded nobody can say that an address is not ours.
-            registry.lint_with_addresses(Arc::new(move |net| {
-                known.loaded().is_none_or(|loaded| loaded.ranges.is_ours_on_mainland(net))
-            }));
+            registry.lint_with_addresses(Arc::new(AddressesOf(ranges.clone())));
         }
         let now = clock.now();
         let (store, other_store) = (registry.clone(), ranges.clone());

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::count::{Observe, plural};
 use crate::credentials::CertificateError;
 use crate::dns;
+use crate::dns::secrets;
 use crate::dns::secure::Servers;
 use crate::dns::settings::ZoneFile;
 use crate::dns::zones::{Zones, files_in};
@@ -69,7 +70,8 @@ impl Planes {
     pub fn sources(&self) -> [Arc<dyn Observe>; 4] {
         let (dns, http) = (self.dns.gate(), self.http.gate());
         let (of_dns, of_http) = (self.dns_counters.clone(), self.http_counters.clone());
-        [of_dns, of_http, Arc::new(UpstreamsOf(dns)), Arc::new(CertificatesOf(http))]
+        let certificates = CertificatesOf(dns.clone(), http);
+        [of_dns, of_http, Arc::new(UpstreamsOf(dns)), Arc::new(certificates)]
     }
 
     /// Where everything listens.
@@ -168,7 +170,7 @@ impl Addrs {
             tracing::info!("demo origin listens on {addr}");
         }
         if let Some(addr) = self.admin {
-            tracing::info!("admin listens on {addr}: status page, /metrics, /readyz");
+            tracing::info!("admin listens on {addr}: console, /metrics, /readyz");
         }
         if let Some(addr) = self.dns.first().filter(|_| is_demo) {
             tracing::info!("try: kdig @{} -p {} www.unfiled.example", addr.ip(), addr.port());
@@ -207,17 +209,19 @@ fn http_error(error: http::BindError) -> StartError {
     }
 }
 
-//--- Zones, pages, certificates -------------------------------------------------------------------------------------------------
+//--- Zones, pages, certificates, secrets -------------------------------------------------------------------------------------------------
 
 /// The reloadable parts of the planes, with their files and what those held before the first load.
 pub struct Parts {
     pub zones: Arc<Part>,
     pub pages: Arc<Part>,
     pub certificates: Arc<Part>,
+    pub secrets: Arc<Part>,
     zone_paths: Vec<PathBuf>,
     page_paths: Vec<PathBuf>,
     certificate_paths: Vec<PathBuf>,
-    loaded: (u64, u64, u64),
+    secret_paths: Vec<PathBuf>,
+    loaded: (u64, u64, u64, u64),
 }
 
 impl Parts {
@@ -229,14 +233,21 @@ impl Parts {
         let certificates = config.http.certificates.iter().chain(config.dns.certificates());
         let certificate_paths: Vec<PathBuf> =
             certificates.flat_map(|files| [files.chain.clone(), files.key.clone()]).collect();
-        let loaded = tokio::join!(fingerprint(&zone_paths), fingerprint(&page_paths), fingerprint(&certificate_paths));
-        let [zones, pages, certificates] = ["zones", "pages", "certificates"].map(|name| Arc::new(Part::new(name)));
-        Self { zones, pages, certificates, zone_paths, page_paths, certificate_paths, loaded }
+        let secret_paths: Vec<PathBuf> = config.dns.cookie_secret_file.iter().cloned().collect();
+        let loaded = tokio::join!(
+            fingerprint(&zone_paths),
+            fingerprint(&page_paths),
+            fingerprint(&certificate_paths),
+            fingerprint(&secret_paths)
+        );
+        let [zones, pages, certificates, secrets] =
+            ["zones", "pages", "certificates", "secrets"].map(|name| Arc::new(Part::new(name)));
+        Self { zones, pages, certificates, secrets, zone_paths, page_paths, certificate_paths, secret_paths, loaded }
     }
 
     /// What they count.
-    pub fn sources(&self) -> [Arc<dyn Observe>; 3] {
-        [self.zones.clone(), self.pages.clone(), self.certificates.clone()]
+    pub fn sources(&self) -> [Arc<dyn Observe>; 4] {
+        [self.zones.clone(), self.pages.clone(), self.certificates.clone(), self.secrets.clone()]
     }
 
     /// Keeps all current until the drain, each from its own requests.
@@ -244,7 +255,7 @@ impl Parts {
         self,
         tasks: &mut JoinSet<()>,
         planes: &Planes,
-        (zones_asked, pages_asked, certificates_asked): (Requests, Requests, Requests),
+        [zones_asked, pages_asked, certificates_asked, secrets_asked]: [Requests; 4],
         drain: &DrainWatch,
     ) {
         let (dns, http, path) = (planes.dns.gate(), planes.http.gate(), self.page_paths.first().cloned());
@@ -254,6 +265,9 @@ impl Parts {
         let gate = http.clone();
         let load = move |_| reload_pages(gate.clone(), path.clone());
         tasks.spawn(self.pages.keep(self.page_paths, self.loaded.1, load, pages_asked.receiver, drain.clone()));
+        let (path, for_secrets) = (self.secret_paths.first().cloned(), dns.clone());
+        let load = move |_| reload_secrets(for_secrets.clone(), path.clone());
+        tasks.spawn(self.secrets.keep(self.secret_paths, self.loaded.3, load, secrets_asked.receiver, drain.clone()));
         let load = move |_| reload_certificates(dns.clone(), http.clone());
         let (paths, asked) = (self.certificate_paths, certificates_asked.receiver);
         tasks.spawn(self.certificates.keep(paths, self.loaded.2, load, asked, drain.clone()));
@@ -288,6 +302,16 @@ async fn reload_pages(gate: Arc<http::Gate>, path: Option<PathBuf>) -> Result<St
     let Ok(loaded) = loading.await else { return Err("the load was cut off by an internal error".to_owned()) };
     gate.replace_pages(loaded.map_err(|error| error.to_string())?);
     Ok("templates replaced".to_owned())
+}
+
+/// Reads the secrets of cookies anew and replaces them.
+async fn reload_secrets(gate: Arc<dns::handler::Gate>, path: Option<PathBuf>) -> Result<String, String> {
+    let Some(path) = path else { return Ok("none".to_owned()) };
+    let loading = tokio::task::spawn_blocking(move || secrets::read(&path));
+    let Ok(loaded) = loading.await else { return Err("the load was cut off by an internal error".to_owned()) };
+    let secrets = loaded.map_err(|error| error.to_string())?;
+    gate.replace_cookie_secrets(&secrets);
+    Ok(plural(secrets.len(), "secret"))
 }
 
 /// Reads the certificates of both planes anew and replaces them, all or none.

@@ -2,7 +2,7 @@
 //! enough.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
@@ -27,7 +27,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How fast may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Hosts a second, two questions each.
+    /// Hosts a second, two questions each; a host that is asked for again counts again.
     pub hosts_a_second: u32,
     /// Hosts at a time.
     pub in_flight: usize,
@@ -45,6 +45,7 @@ pub enum AskError {
 #[derive(Clone)]
 pub struct Asker {
     upstreams: Arc<Upstreams>,
+    turns: Arc<Turns>,
 }
 
 impl Asker {
@@ -56,12 +57,14 @@ impl Asker {
         settings.upstreams = vec![group];
         settings.upstream_ca = ca;
         settings.inflight_max = pace.in_flight.saturating_mul(2).max(settings.inflight_max);
-        Ok(Self { upstreams: Arc::new(Upstreams::new(&settings)?) })
+        let turns = Arc::new(Turns::new(pace.hosts_a_second));
+        Ok(Self { upstreams: Arc::new(Upstreams::new(&settings)?), turns })
     }
 
-    /// Asks for a host's addresses.
+    /// Asks for a host's addresses, each time in its turn.
     pub async fn ask(&self, host: &DomainName) -> Observation {
         for tried in 1.. {
+            self.turns.wait().await;
             let observation = self.ask_once(host).await;
             if observation.outcome != Outcome::Failed || tried == TRIES {
                 return observation;
@@ -127,14 +130,12 @@ pub async fn ask_all<E>(
     mut each: impl FnMut(Observation) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut asking = JoinSet::new();
-    let mut turn = Turn::new(pace.hosts_a_second);
     for host in hosts {
         while asking.len() >= pace.in_flight.max(1) {
             if let Some(Ok(observation)) = asking.join_next().await {
                 each(observation)?;
             }
         }
-        turn.wait().await;
         let asker = asker.clone();
         asking.spawn(async move { asker.ask(&host).await });
         while let Some(Ok(observation)) = asking.try_join_next() {
@@ -149,26 +150,50 @@ pub async fn ask_all<E>(
     Ok(())
 }
 
-/// Evenly spaced turns.
-struct Turn {
+/// Evenly spaced turns, for all hosts that are asked for together.
+struct Turns {
     between: Duration,
-    next: Instant,
+    next: Mutex<Instant>,
 }
 
-impl Turn {
+impl Turns {
+    /// What the runtime's timer can tell apart.
+    const FINE: Duration = Duration::from_millis(1);
+
     fn new(a_second: u32) -> Self {
-        Self { between: Duration::from_secs(1) / a_second.max(1), next: Instant::now() }
+        Self { between: Duration::from_secs(1) / a_second.max(1), next: Mutex::new(Instant::now()) }
     }
 
     /// Waits for the next turn; one that is closer than the timer is fine is taken at once.
-    async fn wait(&mut self) {
-        /// What the runtime's timer can tell apart.
-        const FINE: Duration = Duration::from_millis(1);
+    async fn wait(&self) {
         let now = Instant::now();
-        if self.next > now + FINE {
-            tokio::time::sleep_until(self.next.into()).await;
+        let turn = self.take(now);
+        if turn > now + Self::FINE {
+            tokio::time::sleep_until(turn.into()).await;
         }
-        // Who was held up does not catch up with a burst.
-        self.next = self.next.max(now.checked_sub(FINE).unwrap_or(now)) + self.between;
+    }
+
+    /// The next turn, which is taken by that. Who was held up does not catch up with a burst.
+    fn take(&self, now: Instant) -> Instant {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = (*next).max(now.checked_sub(Self::FINE).unwrap_or(now));
+        *next = turn + self.between;
+        turn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_evenly_spaced_and_not_caught_up_with() {
+        let turns = Turns::new(100);
+        let begun = Instant::now() + Duration::from_secs(1);
+        let taken: Vec<Duration> = (0..4).map(|_| turns.take(begun) + Turns::FINE - begun).collect();
+        assert_eq!(taken, [0, 10, 20, 30].map(Duration::from_millis));
+        let later = begun + Duration::from_secs(5);
+        let taken: Vec<Duration> = (0..2).map(|_| turns.take(later) + Turns::FINE - later).collect();
+        assert_eq!(taken, [0, 10].map(Duration::from_millis));
     }
 }

@@ -4,159 +4,17 @@
 //! that authorities and providers look for (rule book B.6, seed §2.4): rows whose site is elsewhere or gone, numbers that
 //! nobody gives access to, sites that opened before their filing was approved.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::kind::Kind;
 use super::state::{Observation, Outcome, State};
 use super::targets::{Source, Sources, Targets};
 use crate::model::{Day, DomainName, Hop, Host, Status, Subject, Via};
 use crate::policy::{Reason, Verdict, View};
-
-/// A kind of finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Leads here and has no filing.
-    NeverFiled,
-    /// Leads here while its filing is being looked at (rule R18).
-    PendingOpen,
-    /// Leads here, filed through others only.
-    FiledElsewhere,
-    /// Leads here and is blocked for another reason.
-    Blocked,
-    /// Stands on an origin's certificate beside others, without a filing.
-    OnCertificate,
-    /// The domain's registration has ended.
-    Expired,
-    /// Filed here, leads elsewhere.
-    ShellAway,
-    /// Filed here, leads nowhere.
-    ShellDead,
-    /// Numbered, and nobody gives access (空壳).
-    Shell,
-    /// Nobody could say where it leads.
-    Unknown,
-}
-
-/// What reports say of a kind.
-#[derive(Clone, Copy, Debug)]
-pub struct About {
-    /// The label in reports and gauges.
-    pub label: &'static str,
-    /// In Chinese.
-    pub title_zh: &'static str,
-    /// In English.
-    pub title_en: &'static str,
-    /// What to do, in Chinese.
-    pub advice_zh: &'static str,
-    /// What to do, in English.
-    pub advice_en: &'static str,
-}
-
-impl Kind {
-    /// Every kind, the gravest first.
-    pub const ALL: [Self; 10] = [
-        Self::NeverFiled,
-        Self::PendingOpen,
-        Self::FiledElsewhere,
-        Self::Blocked,
-        Self::OnCertificate,
-        Self::Expired,
-        Self::ShellAway,
-        Self::ShellDead,
-        Self::Shell,
-        Self::Unknown,
-    ];
-
-    /// What reports say of it.
-    pub fn about(self) -> About {
-        let [label, title_zh, title_en, advice_zh, advice_en] = match self {
-            Self::NeverFiled => [
-                "never_filed",
-                "未备案，已指向本网络",
-                "No filing, leads to our network",
-                "通知用户备案；备案前保持阻断",
-                "Ask the owner to file; keep it blocked until then",
-            ],
-            Self::PendingOpen => [
-                "pending_open",
-                "审核期间已开通访问",
-                "Open while the filing is under review",
-                "请用户先关闭网站：审核期间开通可能被驳回",
-                "Ask the owner to close the site: a filing may be refused over it",
-            ],
-            Self::FiledElsewhere => [
-                "filed_elsewhere",
-                "已备案，未在本接入商接入",
-                "Filed, without access through us",
-                "通知用户办理接入备案",
-                "Ask the owner to add us as an access provider",
-            ],
-            Self::Blocked => [
-                "blocked",
-                "因其他原因阻断",
-                "Blocked for another reason",
-                "用 icpgate explain 查看原因",
-                "See why with icpgate explain",
-            ],
-            Self::OnCertificate => [
-                "on_certificate",
-                "源站证书包含未备案域名",
-                "On an origin's certificate without a filing",
-                "从证书中移除该域名或办理备案：浏览器会复用同证书连接",
-                "Take it off the certificate or file it: browsers reuse connections within a certificate",
-            ],
-            Self::Expired => [
-                "expired",
-                "域名注册已到期",
-                "The domain's registration has ended",
-                "核实域名是否续费或易主，必要时注销备案",
-                "See whether it was renewed or changed hands; deregister if need be",
-            ],
-            Self::ShellAway => [
-                "shell_away",
-                "已接入，但解析不在本网络",
-                "Filed through us, leads elsewhere",
-                "要求用户将解析改回或取消接入，否则有空壳注销风险",
-                "Ask the owner to point it back or cancel access: it may be deregistered as a shell",
-            ],
-            Self::ShellDead => [
-                "shell_dead",
-                "已接入，但没有解析",
-                "Filed through us, leads nowhere",
-                "核实网站是否仍在使用，否则取消接入",
-                "See whether the site is still wanted; cancel access otherwise",
-            ],
-            Self::Shell => [
-                "shell",
-                "空壳：有备案号，无接入商",
-                "A shell: numbered, nobody gives access",
-                "补办接入备案或注销",
-                "Add an access provider or deregister",
-            ],
-            Self::Unknown => [
-                "unknown",
-                "解析失败，无法判断",
-                "Nobody could say where it leads",
-                "稍后重试，或换用其他解析服务器",
-                "Try again later, or with other resolvers",
-            ],
-        };
-        About { label, title_zh, title_en, advice_zh, advice_en }
-    }
-
-    /// False for what could not be found out.
-    pub fn counts(self) -> bool {
-        self != Self::Unknown
-    }
-}
-
-impl Serialize for Kind {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.about().label)
-    }
-}
 
 /// One finding: what is wrong with one name.
 #[derive(Clone, Debug, Serialize)]
@@ -191,11 +49,17 @@ pub struct Finding {
     pub sources: Vec<&'static str>,
 }
 
-/// The hosts that are asked for a target: of a row's domain the site's usual two.
+/// The label that is asked for in place of a wildcard's: no site has it, so that what answers is the wildcard.
+const IN_PLACE_OF_STAR: &[u8] = b"icpgate-audit";
+
+/// The hosts that are asked for a target: of a row's domain the site's usual two, of a wildcard one that it makes up.
 pub fn hosts_of(name: &DomainName, sources: Sources) -> Vec<DomainName> {
     let mut res = Vec::with_capacity(2);
-    let has_star = name.as_ref().labels().next() == Some(b"*");
-    if !has_star {
+    let mut labels = name.as_ref().labels();
+    if labels.next() == Some(b"*") {
+        // Where the longer label has no room the wildcard's names are hardly in use.
+        res.extend(DomainName::from_labels(std::iter::once(IN_PLACE_OF_STAR).chain(labels)).ok());
+    } else {
         res.push(name.clone());
     }
     if sources.holds(Source::Registry) {
@@ -207,16 +71,42 @@ pub fn hosts_of(name: &DomainName, sources: Sources) -> Vec<DomainName> {
 }
 
 /// Everything there is to say, in the order of targets and the gravest first.
-pub fn findings(targets: &Targets, state: &State, view: &View, now: SystemTime) -> Vec<Finding> {
+///
+/// What was observed before `since`, seconds since 1970, does not show a domain in use.
+pub fn findings(targets: &Targets, state: &State, view: &View, now: SystemTime, since: u64) -> Vec<Finding> {
     let mut res = Vec::new();
+    let in_use = domains_in_use(targets, state, view, since);
     for (name, sources) in targets.iter() {
         let hosts = hosts_of(&name, sources);
         let seen: Vec<(&DomainName, &Observation)> =
             hosts.iter().filter_map(|host| Some((host, state.get(&host.to_string())?))).collect();
-        Looking { view, now, name: &name, sources, seen: &seen }.findings(&mut res);
+        let is_in_use = in_use.contains(&name);
+        Looking { view, now, name: &name, sources, seen: &seen, is_in_use }.findings(&mut res);
     }
     res.sort_by_key(|finding| finding.kind);
     res
+}
+
+/// The rows' domains below which any host that was seen leads to our mainland servers, in this run or not long before:
+/// a site may be at `shop.` and not at `www.`.
+fn domains_in_use(targets: &Targets, state: &State, view: &View, since: u64) -> HashSet<DomainName> {
+    let mut res = HashSet::new();
+    for seen in state.iter().filter(|seen| seen.at >= since && is_here_on_mainland(view, seen)) {
+        let Ok(host) = DomainName::from_host(&seen.name) else { continue };
+        res.extend(view.registry.suffixes().registrable(host.as_ref()).map(|domain| domain.to_name()));
+    }
+    // A domain that is no target needs no answer.
+    res.retain(|domain| targets.holds(domain, Source::Registry));
+    res
+}
+
+/// True where a host leads to a mainland address or product of ours: what a site that is filed here is to do (rule book
+/// B.6), and what a filing is asked of us for (rule N1).
+fn is_here_on_mainland(view: &View, seen: &Observation) -> bool {
+    let is_ours =
+        |addr: &IpAddr| view.ranges.lookup(*addr).is_some_and(|found| found.is_ours && found.region.needs_filing());
+    let is_product = |to: &DomainName| view.ranges.cname(to.as_ref()).is_some_and(|found| found.region.needs_filing());
+    seen.addresses.iter().any(is_ours) || chain_of(seen).iter().any(is_product)
 }
 
 /// One target with what was seen of it.
@@ -226,19 +116,19 @@ struct Looking<'a> {
     name: &'a DomainName,
     sources: Sources,
     seen: &'a [(&'a DomainName, &'a Observation)],
+    /// True where some host at or below the name leads to our mainland servers.
+    is_in_use: bool,
 }
 
 impl Looking<'_> {
     fn findings(&self, out: &mut Vec<Finding>) {
         let before = out.len();
-        for &(host, seen) in self.seen {
-            let Some(kind) = self.block_of(host, seen) else { continue };
-            // One host is enough to act on.
-            if out.len() == before {
-                out.push(self.finding(kind, Some((host, seen))));
-            }
-        }
-        let is_blocked = out.len() > before;
+        let blocks = self.seen.iter().filter_map(|&(host, seen)| Some((self.block_of(host, seen)?, (host, seen))));
+        // One host is enough to act on, the gravest.
+        let block = blocks.min_by_key(|(kind, _)| *kind);
+        out.extend(block.map(|(kind, seen)| self.finding(kind, Some(seen))));
+        // What is blocked on another provider's network is none of ours.
+        let is_blocked = block.is_some_and(|(kind, _)| kind.counts());
         if self.sources.holds(Source::Certificate) && !is_blocked && self.is_unfiled() {
             out.push(self.finding(Kind::OnCertificate, self.seen.first().copied()));
         }
@@ -257,7 +147,8 @@ impl Looking<'_> {
         let status = verdict.filing.map(|id| self.view.registry.facts(id).status);
         verdict.blocks().then_some(match (verdict.reason, status) {
             (Reason::NotFiled, Some(Status::Pending)) => Kind::PendingOpen,
-            (Reason::NotFiled, _) => Kind::NeverFiled,
+            (Reason::NotFiled, _) if is_here_on_mainland(self.view, seen) => Kind::NeverFiled,
+            (Reason::NotFiled, _) => Kind::NeverFiledOther,
             (Reason::NotAccessed, _) => Kind::FiledElsewhere,
             _ => Kind::Blocked,
         })
@@ -293,7 +184,7 @@ impl Looking<'_> {
         if facts.access_is_empty && !is_blocked {
             out.push(self.finding(Kind::Shell, here.or(first)));
         }
-        if !facts.accessed_here || here.is_some() || self.seen.is_empty() {
+        if !facts.accessed_here || self.is_in_use || self.seen.is_empty() {
             return;
         }
         let away = self.seen.iter().find(|(_, seen)| seen.outcome == Outcome::Found).copied();

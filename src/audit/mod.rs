@@ -10,11 +10,13 @@
 //! judge's word ([`crate::policy::judge()`]).
 //!
 //! Limits: questions a second and at a time ([`ask::Pace`]), targets ([`targets::TARGETS_MAX`]), octets of a state file
-//! ([`state::STATE_OCTETS_MAX`]).
+//! ([`state::STATE_OCTETS_MAX`]), which is written anew when most of it is out of date; one run at a time writes to it.
 
 pub mod ask;
 pub mod certificates;
 pub mod drift;
+pub mod kind;
+mod lock;
 pub mod progress;
 pub mod report;
 pub mod state;

@@ -1,7 +1,9 @@
 //! How far an audit is: one line on a terminal, written over itself.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
+
+use crate::terminal::takes_live_lines;
 
 /// Between two lines.
 const EVERY: Duration = Duration::from_millis(200);
@@ -18,11 +20,9 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line for `in_all` hosts; shown where standard error is a terminal and NO_COLOR does not ask for plain output.
+    /// A line for `in_all` hosts; shown where standard error takes one.
     pub fn new(in_all: usize) -> Self {
-        let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let is_wanted = std::io::stderr().is_terminal() && !is_plain;
-        Self { begun: Instant::now(), drawn: None, is_wanted, in_all, done: 0, failed: 0 }
+        Self { begun: Instant::now(), drawn: None, is_wanted: takes_live_lines(), in_all, done: 0, failed: 0 }
     }
 
     /// Counts a host.

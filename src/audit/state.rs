@@ -1,7 +1,8 @@
 //! Observations on disk: a JSON line each, appended as they come, read when a run begins.
 //!
 //! A run that was killed has lost what it had not yet written, a second's worth; the next run asks for that again. A last
-//! line that was cut is dropped, any other line that cannot be read is an error: it is somebody else's file.
+//! line that was cut is dropped, any other line that cannot be read is an error: it is somebody else's file. A file that
+//! holds many times what is of use is written anew when it is opened; a second run on the same file is refused meanwhile.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -13,8 +14,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::lock::{Held, Lock};
+use crate::whole::write_whole;
+
 /// Octets of a state file: ten million hosts of some hundred octets, a few runs long.
 pub const STATE_OCTETS_MAX: u64 = 8 << 30;
+/// A file with more than this many lines for each host is written anew: nightly runs add a line a host.
+const LINES_A_HOST_MAX: usize = 3;
+/// Below as many lines nothing is gained by it.
+const LINES_KEPT_MIN: usize = 1000;
+/// What was seen longer ago is left out then, where `--max-age` asks for no more: hosts that nobody asks for any longer.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(90 * 86_400);
 /// What every line begins with.
 const BEGIN: &str = "{\"name\":\"";
 /// How long an observation may wait to be written.
@@ -58,6 +68,18 @@ pub enum Outcome {
 /// Why a state file cannot be used.
 #[derive(Debug, Error)]
 pub enum StateError {
+    /// Another run writes to it.
+    #[error(
+        "{}: in use by {holder} ({}.lock); wait for it to end, or give this run a --state of its own",
+        .path.display(),
+        .path.display()
+    )]
+    Held {
+        /// The file.
+        path: PathBuf,
+        /// Who.
+        holder: String,
+    },
     /// It cannot be read or written.
     #[error("{}: {source}", .path.display())]
     Io {
@@ -90,6 +112,8 @@ pub struct State {
     known: HashMap<Box<str>, Observation>,
     file: Option<(PathBuf, BufWriter<File>)>,
     written: Option<Instant>,
+    /// Held for as long as the file is written to.
+    _lock: Option<Lock>,
 }
 
 impl State {
@@ -99,8 +123,14 @@ impl State {
     }
 
     /// Those in the file at `path`, which is made where there is none, and goes on being written.
-    pub fn open(path: &Path) -> Result<Self, StateError> {
+    ///
+    /// `max_age` is how old an observation may be to be of use at `now`.
+    pub fn open(path: &Path, now: SystemTime, max_age: Duration) -> Result<Self, StateError> {
         let failed = |source| StateError::Io { path: path.to_owned(), source };
+        let lock = Lock::take(path).map_err(|held| match held {
+            Held::By(holder) => StateError::Held { path: path.to_owned(), holder },
+            Held::Io(source) => failed(source),
+        })?;
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
         let octets_there = file.metadata().map_err(failed)?.len();
         if octets_there > STATE_OCTETS_MAX {
@@ -129,7 +159,15 @@ impl State {
         if whole_octets < octets_there {
             file.set_len(whole_octets).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed)?;
         }
-        Ok(Self { known, file: Some((path.to_owned(), BufWriter::new(file))), written: None })
+        let since = seconds_of(now).saturating_sub(max_age.max(FORGOTTEN_AFTER).as_secs());
+        let of_use = known.values().filter(|seen| seen.at >= since).count();
+        if line > LINES_KEPT_MIN && line / LINES_A_HOST_MAX > of_use {
+            known.retain(|_, seen| seen.at >= since);
+            write_anew(path, &file, known.values()).map_err(failed)?;
+            file = OpenOptions::new().append(true).open(path).map_err(failed)?;
+        }
+        let file = Some((path.to_owned(), BufWriter::new(file)));
+        Ok(Self { known, file, written: None, _lock: Some(lock) })
     }
 
     /// What was observed of a host.
@@ -141,6 +179,11 @@ impl State {
     pub fn knows(&self, host: &str, now: SystemTime, age: Duration) -> bool {
         let since = seconds_of(now).saturating_sub(age.as_secs());
         self.get(host).is_some_and(|seen| seen.outcome != Outcome::Failed && !seen.is_partial && seen.at >= since)
+    }
+
+    /// Every observation, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Observation> {
+        self.known.values()
     }
 
     /// How many hosts were observed.
@@ -178,6 +221,19 @@ impl State {
     }
 }
 
+/// Puts a file of these observations in the place of the one before, whole or not at all, with the same rights.
+fn write_anew<'a>(path: &Path, old: &File, observations: impl Iterator<Item = &'a Observation>) -> io::Result<()> {
+    let rights = old.metadata()?.permissions();
+    write_whole(path, |out| {
+        for observation in observations {
+            serde_json::to_writer(&mut *out, observation)?;
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    })?;
+    std::fs::set_permissions(path, rights)
+}
+
 /// Seconds since 1970; 0 before.
 pub fn seconds_of(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
@@ -192,11 +248,16 @@ mod tests {
         Observation { name: name.to_owned(), at, outcome, addresses, is_partial: false, chain: Vec::new() }
     }
 
+    /// The file as a run of a thousand seconds after 1970 reads it.
+    fn open(path: &Path) -> Result<State, StateError> {
+        State::open(path, UNIX_EPOCH + Duration::from_secs(1000), Duration::from_secs(60))
+    }
+
     #[test]
     fn what_was_kept_is_read_and_a_cut_line_is_asked_for_again() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("state.jsonl");
-        let mut state = State::open(&path).expect("a new file");
+        let mut state = open(&path).expect("a new file");
         for (name, outcome) in [("a.cn", Outcome::Found), ("b.cn", Outcome::NoName), ("c.cn", Outcome::Failed)] {
             state.keep(seen(name, 1000, outcome)).expect("kept");
         }
@@ -206,11 +267,11 @@ mod tests {
         assert_eq!(whole.lines().count(), 3);
         for cut in 1..whole.lines().last().map_or(0, str::len) {
             std::fs::write(&path, &whole[..whole.len() - cut]).expect("writes");
-            let mut state = State::open(&path).expect("reads");
+            let mut state = open(&path).expect("reads");
             assert_eq!((state.len(), state.get("c.cn")), (2, None), "{cut}");
             state.keep(seen("c.cn", 1001, Outcome::NoAddress)).expect("kept");
             drop(state);
-            let state = State::open(&path).expect("reads");
+            let state = open(&path).expect("reads");
             assert_eq!((state.len(), state.get("c.cn").map(|seen| seen.at)), (3, Some(1001)), "{cut}");
         }
     }
@@ -226,13 +287,68 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_mostly_out_of_date_is_written_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("state.jsonl");
+        let lines = || std::fs::read_to_string(&path).expect("a file").lines().count();
+        let day = |n: u64| UNIX_EPOCH + Duration::from_secs(n * 86_400);
+        let night = |n: u64, hosts: &[String]| {
+            let mut state = State::open(&path, day(n), Duration::from_secs(86_400)).expect("opens");
+            hosts.iter().for_each(|host| state.keep(seen(host, n * 86_400, Outcome::Found)).expect("kept"));
+            state.flush().expect("written");
+            state.len()
+        };
+        let all: Vec<String> = (0..500).map(|n| format!("host{n}.cn")).collect();
+        let most = (1000..1010).map(|n| (night(n, &all), lines())).max().expect("nights");
+        assert_eq!(most, (500, 2000), "never more than three lines a host and a night's");
+        // Hosts that nobody asks for any longer are forgotten in the end, and none that is asked for.
+        for n in 1010..1110 {
+            night(n, &all[..100]);
+        }
+        let state = State::open(&path, day(1110), Duration::from_secs(86_400)).expect("opens");
+        assert_eq!((state.len(), state.get("host99.cn").map(|seen| seen.at)), (100, Some(1109 * 86_400)));
+        // With an age that is asked for they are of use.
+        drop(state);
+        std::fs::write(&path, "").expect("writes");
+        for n in 1000..1003 {
+            night(n, &all);
+        }
+        for (age, hosts) in [(500, 500), (1, 0)] {
+            let state = State::open(&path, day(1400), Duration::from_secs(age * 86_400)).expect("opens");
+            assert_eq!(state.len(), hosts, "{age}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_written_anew_keeps_its_rights_and_a_second_run_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("state.jsonl");
+        let text: String = (0..2000)
+            .map(|at| serde_json::to_string(&seen("a.cn", at, Outcome::Found)).expect("JSON") + "\n")
+            .collect();
+        std::fs::write(&path, text).expect("writes");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("rights");
+        let state = open(&path).expect("opens");
+        let metadata = std::fs::metadata(&path).expect("a file");
+        assert_eq!((state.len(), metadata.permissions().mode() & 0o777), (1, 0o600));
+        assert!(metadata.len() < 200, "{} octets", metadata.len());
+        let error = open(&path).expect_err("it is in use").to_string();
+        let holder = format!("in use by process {} (", std::process::id());
+        assert!(error.contains(&holder) && error.contains("state.jsonl.lock); wait for it to end"), "{error}");
+        drop(state);
+        assert!(open(&path).is_ok());
+    }
+
+    #[test]
     fn another_file_is_not_written_to() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("notes.txt");
         // A file of one line without its end, as of a token, is no line of ours that was cut.
         for text in ["dear diary\n", "dear diary", "0123456789abcdef", "{\"token\":1}"] {
             std::fs::write(&path, text).expect("writes");
-            let error = State::open(&path).expect_err("no state file").to_string();
+            let error = open(&path).expect_err("no state file").to_string();
             assert!(error.contains("notes.txt: line 1: ") && error.contains("expected a state file"), "{error}");
             assert_eq!(std::fs::read_to_string(&path).expect("a file"), text);
         }

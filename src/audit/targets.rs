@@ -125,6 +125,11 @@ impl Targets {
         self.names.iter().filter_map(move |(text, sources)| Some((name(text)?, *sources)))
     }
 
+    /// True where a name was met at `source`.
+    pub fn holds(&self, name: &DomainName, source: Source) -> bool {
+        self.names.get(name.to_string().as_str()).is_some_and(|sources| sources.holds(source))
+    }
+
     /// Adds a name.
     pub fn add(&mut self, name: &DomainName, source: Source) -> Result<(), TargetError> {
         if name.as_ref().is_root() {

@@ -15,14 +15,14 @@ use crate::audit::certificates;
 use crate::audit::drift::{findings, hosts_of};
 use crate::audit::progress::Line;
 use crate::audit::report::Report;
-use crate::audit::state::{Outcome, State};
+use crate::audit::state::{Outcome, State, seconds_of};
 use crate::audit::targets::{Source, Targets};
 use crate::config::{Loaded, upstream};
 use crate::dns::settings::UpstreamServer;
 use crate::dns::zones;
 use crate::model::DomainName;
-use crate::ops::whole::write_whole;
 use crate::policy::View;
+use crate::whole::write_whole;
 
 /// Shown below the help.
 pub const EXAMPLES: &str = "\
@@ -31,18 +31,25 @@ Examples:
   icpgate audit --log /var/log/named/queries.log --format csv --out today.csv
   icpgate audit --zone /etc/bind/example.cn.zone --names seen.txt --resolver 192.0.2.53
   icpgate audit --certificate 203.0.113.9:443#www.example.cn             what stands on an origin's certificate
-  icpgate audit --state /var/lib/icpgate/audit.jsonl --max-age 7d --rate 2000 --format html --out /var/www/audit.html
+  icpgate audit --state /var/lib/icpgate/audit.jsonl --max-age 7d --rate 2000 --format html --out /var/lib/icpgate/audit.html
   icpgate audit --format prometheus --out /var/lib/node_exporter/icpgate.prom
 
 Each host is asked for A and AAAA, at most --rate hosts a second. With --state a run that was ended goes on where it was, and
 hosts that were asked for within --max-age are judged again without being asked for.
 
-Exit status: 0 nothing found, 1 findings, 2 invalid input or ended before its end.";
+A server of --certificate that shows none is a warning and stands in the report. A report names owners and addresses: keep it
+where the web does not see it.
+
+Exit status: 0 nothing found, 1 findings, 2 invalid input, ended before its end, or more than 20 % of the hosts unknown.";
 
 /// Most hosts a second: more than a resolver on this machine answers.
 const RATE_MAX: i64 = 100_000;
 /// Most hosts at a time; each has a socket or two.
 const IN_FLIGHT_MAX: i64 = 10_000;
+
+/// Hosts of a hundred that nobody could answer for, above which a report tells too little. Domains that were given up are
+/// often delegated to servers that do not know them: some of a hundred are ordinary. No official reference.
+const UNKNOWN_PERCENT_MAX: usize = 20;
 
 /// What `audit` takes.
 #[derive(Args)]
@@ -109,12 +116,13 @@ pub fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Status> {
     }
     let servers = resolvers(&loaded, &arguments.resolver)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let targets = runtime.block_on(targets(&view, arguments))?;
+    let (targets, unread) = runtime.block_on(targets(&view, arguments))?;
     let mut state = match &arguments.state {
-        Some(path) => State::open(path)?,
+        Some(path) => State::open(path, SystemTime::now(), arguments.max_age)?,
         None => State::in_memory(),
     };
     let now = SystemTime::now();
+    let since = seconds_of(now).saturating_sub(arguments.max_age.as_secs());
     let is_known = |host: &DomainName, state: &State| state.knows(&host.to_string(), now, arguments.max_age);
     let hosts = || targets.iter().flat_map(|(name, sources)| hosts_of(&name, sources));
     let known = hosts().filter(|host| is_known(host, &state)).count();
@@ -142,10 +150,20 @@ pub fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Status> {
         };
         bail!("ended before all hosts were asked for; {how}");
     }
-    let found = findings(&targets, &state, &view, SystemTime::now());
+    let found = findings(&targets, &state, &view, SystemTime::now(), since);
     let provider = &loaded.config.registry.provider;
-    let report = Report::new(OffsetDateTime::now_utc(), provider, (targets.len(), asked, known), found);
+    let report = Report::new(OffsetDateTime::now_utc(), provider, (targets.len(), asked, known), found, unread);
     write(&report, arguments)?;
+    let is_unknown =
+        |host: &DomainName| state.get(&host.to_string()).is_none_or(|seen| seen.outcome == Outcome::Failed);
+    let unknown = hosts().filter(is_unknown).count();
+    if unknown * 100 > (asked + known) * UNKNOWN_PERCENT_MAX {
+        bail!(
+            "{unknown} of {} hosts could not be asked for, more than {UNKNOWN_PERCENT_MAX} %: the report tells too little; \
+             see whether the resolvers answer, lower --rate, or name others with --resolver",
+            asked + known
+        );
+    }
     Ok(if report.has_findings() { Status::Findings } else { Status::Good })
 }
 
@@ -169,9 +187,9 @@ fn write(report: &Report, arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// Everything that is to be looked at.
-async fn targets(view: &View, arguments: &Arguments) -> anyhow::Result<Targets> {
-    let mut res = Targets::new();
+/// Everything that is to be looked at; and the servers that showed no certificate, with why.
+async fn targets(view: &View, arguments: &Arguments) -> anyhow::Result<(Targets, Vec<String>)> {
+    let (mut res, mut unread) = (Targets::new(), Vec::new());
     let Arguments { names, zone, log, certificate, .. } = arguments;
     let has_other = !(names.is_empty() && zone.is_empty() && log.is_empty() && certificate.is_empty());
     if arguments.registry || !has_other {
@@ -187,20 +205,19 @@ async fn targets(view: &View, arguments: &Arguments) -> anyhow::Result<Targets> 
         }
     }
     for source in certificate {
-        for name in names_on(source).await.map_err(anyhow::Error::msg).context("certificate")? {
-            res.add(&name, Source::Certificate)?;
-        }
+        let (addr, name) = source.split_once('#').map_or((source.as_str(), None), |(addr, name)| (addr, Some(name)));
+        let names = match addr.parse::<SocketAddr>() {
+            Ok(addr) => certificates::of_server(addr, name).await.unwrap_or_else(|reason| {
+                // One server that is down does not keep the others from being looked at.
+                eprintln!("icpgate: warning: certificate: {reason}; its names are not looked at");
+                unread.push(reason);
+                Vec::new()
+            }),
+            Err(_) => certificates::of_file(Path::new(source)).map_err(anyhow::Error::msg).context("certificate")?,
+        };
+        names.iter().try_for_each(|name| res.add(name, Source::Certificate))?;
     }
-    Ok(res)
-}
-
-/// The names on a certificate, of a file or of a server.
-async fn names_on(source: &str) -> Result<Vec<DomainName>, String> {
-    let (addr, name) = source.split_once('#').map_or((source, None), |(addr, name)| (addr, Some(name)));
-    match addr.parse::<SocketAddr>() {
-        Ok(addr) => certificates::of_server(addr, name).await,
-        Err(_) => certificates::of_file(Path::new(source)),
-    }
+    Ok((res, unread))
 }
 
 /// Who is asked.

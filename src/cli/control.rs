@@ -20,8 +20,8 @@ Examples:
   icpgate reload --accept-shrink
   icpgate drain --admin 127.0.0.1:9153
 
-A reload reads the data again (registry, ranges, zones, pages) and not the configuration file; --dry-run covers the registry
-only.
+A reload reads the data again (registry, ranges, zones, pages, certificates, secrets) and not the configuration file;
+--dry-run covers the registry only.
 The address and the token file come from [admin] of the configuration.";
 
 /// The way to the gate.

@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use siphasher::sip::SipHasher24;
 
+use crate::chance;
+
 /// How old a server cookie may be (RFC 9018 section 4.3).
 const AGE_MAX: u32 = 3600;
 /// How far from the future it may come: clocks of servers that share a secret differ.
@@ -29,20 +31,30 @@ pub type ServerCookie = [u8; 16];
 pub struct Cookies {
     /// The first signs, all are accepted: a new secret is put before the old one.
     secrets: Vec<Secret>,
+    /// What signed before these, and until when, in seconds: what it signed by then is good for its hour. Not longer, for
+    /// it may have been replaced because others know it.
+    before: Option<(Secret, u32)>,
 }
 
 impl Cookies {
     /// By these secrets, or by one of this process where there are none.
     pub fn new(secrets: &[Secret]) -> Self {
         if !secrets.is_empty() {
-            return Self { secrets: secrets.to_vec() };
+            return Self { secrets: secrets.to_vec(), before: None };
         }
-        use std::hash::BuildHasher;
-        let random = |n: u64| std::collections::hash_map::RandomState::new().hash_one(n).to_le_bytes();
+        let [first, second] = chance::words().map(u64::to_le_bytes);
         let mut secret = [0; SECRET_OCTETS];
-        secret[..8].copy_from_slice(&random(1));
-        secret[8..].copy_from_slice(&random(2));
-        Self { secrets: vec![secret] }
+        secret[..8].copy_from_slice(&first);
+        secret[8..].copy_from_slice(&second);
+        Self { secrets: vec![secret], before: None }
+    }
+
+    /// By other secrets from `now` on; clients that got a cookie before keep it.
+    pub fn replaced(&self, secrets: &[Secret], now: SystemTime) -> Self {
+        let before = self.secrets.first().filter(|before| secrets.first() != Some(before));
+        // A reload that changes none but the others leaves what was before as it was.
+        let before = before.map_or(self.before, |before| Some((*before, seconds(now))));
+        Self { before, ..Self::new(secrets) }
     }
 
     /// The option's data for this client: its own cookie, and a server cookie of now.
@@ -68,7 +80,8 @@ impl Cookies {
             let expected = cookie(secret, client, addr, made);
             expected.iter().zip(&server).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
         };
-        is_of_now && self.secrets.iter().any(is_equal)
+        let was_before = |(secret, until): &(Secret, u32)| until.wrapping_sub(made) <= AGE_MAX && is_equal(secret);
+        is_of_now && (self.secrets.iter().any(is_equal) || self.before.as_ref().is_some_and(was_before))
     }
 }
 
@@ -159,5 +172,27 @@ mod tests {
             assert!(!good(client, changed, addr, 10_000), "octet {at}");
         }
         assert!(good(client, server, "::ffff:192.0.2.1".parse().expect("an address"), 10_000));
+    }
+
+    #[test]
+    fn cookies_of_before_are_good_for_their_hour_and_no_new_ones_are_made_by_their_secret() {
+        let (old, new) = ([1; 16], [2; 16]);
+        let (client, addr) = ([7; 8], IpAddr::from([192, 0, 2, 1]));
+        let made = |cookies: &Cookies, seconds| -> ServerCookie {
+            cookies.answer(client, addr, at(seconds))[8..].try_into().expect("16 octets")
+        };
+        let before = Cookies::new(&[old]);
+        let cookies = before.replaced(&[new], at(10_000));
+        let good = |server, seconds| cookies.is_good(client, server, addr, at(seconds));
+        assert_eq!(made(&cookies, 10_001), made(&Cookies::new(&[new]), 10_001));
+        assert!(good(made(&before, 9000), 10_001) && good(made(&before, 10_000), 13_600));
+        assert!(!good(made(&before, 9000), 12_601), "its hour is over");
+        assert!(!good(made(&before, 10_001), 10_002), "made by somebody who knows the old secret");
+        // The same file again, or one more secret behind: nothing is forgotten.
+        let again = cookies.replaced(&[new, [3; 16]], at(11_000));
+        assert!(again.is_good(client, made(&before, 10_000), addr, at(11_001)));
+        // Both in the file: the old one is good without an end, as servers that share them need it.
+        let both = before.replaced(&[new, old], at(10_000));
+        assert!(both.is_good(client, made(&before, 10_500), addr, at(10_501)));
     }
 }

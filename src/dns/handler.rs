@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::cache::{AnswerCache, Entry, Fresh, Source};
 use super::companions::Companions;
-use super::cookies::Cookies;
+use super::cookies::{Cookies, Secret};
 use super::counters::{CacheOutcome, Counters};
 use super::discovery;
 use super::edns::{ExtendedError, info_code};
@@ -57,7 +57,7 @@ pub struct Gate {
     pub(super) upstreams: Upstreams,
     pub(super) inflight: Semaphore,
     askers: Arc<Clients>,
-    pub(super) cookies: Cookies,
+    pub(super) cookies: ArcSwap<Cookies>,
     pub(super) limiter: Option<Limiter>,
     pub(super) refresher: Refresher,
     servers: ArcSwap<Servers>,
@@ -86,7 +86,8 @@ impl Gate {
         let cache = AnswerCache::new(&settings);
         let inflight = Semaphore::new(settings.inflight_max);
         let askers = Clients::new(settings.inflight_per_client_max);
-        let (cookies, limiter) = (Cookies::new(&settings.cookie_secrets), Limiter::new(&settings.rate_limit));
+        let cookies = ArcSwap::from_pointee(Cookies::new(&settings.cookie_secrets));
+        let limiter = Limiter::new(&settings.rate_limit);
         let (zones, servers) = (ArcSwap::from_pointee(zones), ArcSwap::from_pointee(servers));
         let refresher = Refresher::new();
         Self {
@@ -139,6 +140,12 @@ impl Gate {
     /// Replaces it: handshakes from now on.
     pub fn replace_servers(&self, servers: Servers) {
         self.servers.store(Arc::new(servers));
+    }
+
+    /// Makes cookies by other secrets from now on; those that clients have stay good for their hour.
+    pub fn replace_cookie_secrets(&self, secrets: &[Secret]) {
+        let now = self.view.now();
+        self.cookies.rcu(|before| before.replaced(secrets, now));
     }
 
     /// How many local zones there are.

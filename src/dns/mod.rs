@@ -31,6 +31,7 @@ pub mod rate;
 mod refresh;
 pub mod rewrite;
 pub mod saved;
+pub mod secrets;
 pub mod secure;
 pub mod send;
 pub mod settings;

@@ -15,7 +15,7 @@ impl Gate {
     pub(super) fn cookie(&self, query: &Query, client: Client) -> Option<[u8; COOKIE_OCTETS]> {
         match query.edns?.asks.cookie {
             Cookie::There(cookie, _) if self.settings.cookies => {
-                Some(self.cookies.answer(cookie, client.addr, self.view.now()))
+                Some(self.cookies.load().answer(cookie, client.addr, self.view.now()))
             }
             _ => None,
         }
@@ -30,7 +30,7 @@ impl Gate {
         let now = self.view.now();
         if let Some(Cookie::There(cookie, Some(server))) = query.edns.map(|edns| edns.asks.cookie)
             && self.settings.cookies
-            && self.cookies.is_good(cookie, server, client.addr, now)
+            && self.cookies.load().is_good(cookie, server, client.addr, now)
         {
             return Admission::Pass;
         }

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
 
 use super::wire::rcode;
+use crate::chance;
 use crate::model::NameRef;
 
 /// Sets of four accounts: 2 MiB in all.
@@ -66,13 +67,12 @@ pub struct Limiter {
 impl Limiter {
     /// None yet. `None` where nothing is limited.
     pub fn new(limit: &RateLimit) -> Option<Self> {
-        use std::hash::BuildHasher;
         if limit.responses_per_second == 0 {
             return None;
         }
-        let random = |n: u64| std::collections::hash_map::RandomState::new().hash_one(n);
+        let [first, second] = chance::words();
         let sets = (0..SETS).map(|_| Default::default()).collect();
-        Some(Self { limit: limit.clone(), key: (random(1), random(2)), sets, over: AtomicU32::new(0) })
+        Some(Self { limit: limit.clone(), key: (first, second), sets, over: AtomicU32::new(0) })
     }
 
     /// Whether a response with `code` about `name` may go to `client` at `second` (of any clock that only grows).

@@ -41,6 +41,8 @@ pub struct Server {
     pub config: Arc<ServerConfig>,
     /// The first name in the certificate that is one, for the records by which clients find this server.
     pub name: Option<DomainName>,
+    /// When its certificate expires, in seconds since 1970; `None` where that cannot be told.
+    pub expires_at: Option<u64>,
 }
 
 /// What ends the TLS of each transport that is served.
@@ -97,7 +99,7 @@ impl Server {
         let mut config = builder.with_cert_resolver(Arc::new(Always(credential.key)));
         config.alpn_protocols = protocols(transport).iter().map(|name| name.to_vec()).collect();
         let name = credential.names.into_iter().find(|(_, is_wildcard)| !is_wildcard).map(|(name, _)| name);
-        Ok(Self { config: Arc::new(config), name })
+        Ok(Self { config: Arc::new(config), name, expires_at: credential.expires_at })
     }
 }
 

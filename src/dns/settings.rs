@@ -154,8 +154,10 @@ pub struct Settings {
     pub nsid: String,
     /// Whether clients with cookies get ours (RFC 7873).
     pub cookies: bool,
-    /// Secrets of cookies, the first for new ones; empty for one of this process.
+    /// Secrets of cookies at the start, the first for new ones; empty for one of this process.
     pub cookie_secrets: Vec<Secret>,
+    /// The file they are from, which is read again when it changes.
+    pub cookie_secret_file: Option<PathBuf>,
     /// Responses over UDP.
     pub rate_limit: RateLimit,
     /// UDP sockets per listen address (SO_REUSEPORT); one per core.
@@ -220,6 +222,7 @@ impl Settings {
             nsid: String::new(),
             cookies: true,
             cookie_secrets: Vec::new(),
+            cookie_secret_file: None,
             rate_limit: RateLimit::default(),
             udp_sockets: 1,
             allow_from: vec!["127.0.0.0/8".parse().expect("a prefix"), "::1/128".parse().expect("a prefix")],

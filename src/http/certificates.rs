@@ -10,7 +10,6 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, crypto};
 
-use super::expiry;
 use super::host::{self, HostName};
 use crate::credentials::{self, CertificateError, CertificateFiles, Credential};
 
@@ -87,13 +86,12 @@ struct Names {
 impl Names {
     /// Reads one certificate with its key.
     fn add(&mut self, files: &CertificateFiles, provider: &crypto::CryptoProvider) -> Result<(), CertificateError> {
-        let Credential { key, names } = Credential::read(files, provider)?;
+        let Credential { key, names, expires_at } = Credential::read(files, provider)?;
         if names.is_empty() {
             let what = "names no host; expected a subjectAltName with DNS names".to_owned();
             return Err(CertificateError::Certificate { file: files.chain.clone(), what });
         }
-        let expiry = key.cert.first().and_then(|first| expiry::not_after(first));
-        self.expiry = [self.expiry, expiry].into_iter().flatten().min();
+        self.expiry = [self.expiry, expires_at].into_iter().flatten().min();
         for (name, is_wildcard) in names {
             let names = if is_wildcard { &mut self.wildcard } else { &mut self.exact };
             names.entry(name.wire().into()).or_insert_with(|| key.clone());

@@ -3,8 +3,6 @@
 //! One view a request, taken once (D-H31). The verdict rests on the host alone: no forwarding field (D-H24), no method
 //! (D-H29) and no path changes it, but for the ACME carve-out, which is off unless configured (D-H30).
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +24,7 @@ use super::page::{Fill, Notice, OpenName, Pages, Rendered, Slot, is_web_url, red
 use super::reply::{Answer, AnswerField, Body};
 use super::settings::{Origin, Settings};
 use super::tls::Pipes;
+use crate::chance;
 use crate::drain::DrainWatch;
 use crate::model::{Hop, Subject, Via};
 use crate::policy::sink::received_host;
@@ -123,7 +122,8 @@ impl Gate {
         let rendered = Cache::with_weighter(items, PAGES_OCTETS_MAX, ByOctets);
         let pages = ArcSwap::from_pointee(pages);
         // Of this process alone, so that a request that comes round is told from one that came through another gate.
-        let via = format!("icpgate-{:08x}", RandomState::new().hash_one(0) as u32);
+        let [word] = chance::words();
+        let via = format!("icpgate-{:08x}", word as u32);
         let resolver = match &settings.origin {
             Origin::Resolve(servers) => Some(Resolver::new(servers)?),
             Origin::Fixed(_) | Origin::OriginalDst => None,

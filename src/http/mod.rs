@@ -32,7 +32,6 @@ pub mod dates;
 pub mod demo;
 pub mod draining;
 mod entry;
-mod expiry;
 pub mod flows;
 pub mod gate;
 pub mod head;

@@ -92,6 +92,13 @@ pub struct FilingNumber {
     province: Option<char>,
 }
 
+/// The province letter in use for one that people write instead of it, 川 for 蜀; `None` for any other text.
+pub fn letter_in_use(text: &str) -> Option<char> {
+    let mut letters = text.trim().chars();
+    let only = letters.next().filter(|_| letters.next().is_none())?;
+    PROVINCE_MISTAKES.iter().find(|(wrong, _)| *wrong == only).map(|(_, right)| *right)
+}
+
 /// What had to be repaired while reading; empty for canonical spelling.
 pub type Repairs = Vec<&'static str>;
 

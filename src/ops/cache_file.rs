@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
 
-use super::whole::write_whole;
 use crate::dns::handler::Gate;
+use crate::whole::write_whole;
 
 /// Time for saving before the sockets change hands: the next gate waits.
 const BEFORE_HANDOVER_MAX: Duration = Duration::from_secs(5);

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use crate::count::{Labels, Observe, Sample};
+use crate::dns;
+use crate::dns::send::Transport;
 use crate::http;
 use crate::registry;
 
@@ -35,12 +37,19 @@ impl Observe for SnapshotFile {
     }
 }
 
-/// The certificates of the HTTP plane as a source of metrics.
-pub struct CertificatesOf(pub Arc<http::Gate>);
+/// The certificates of both planes as a source of metrics.
+pub struct CertificatesOf(pub Arc<dns::handler::Gate>, pub Arc<http::Gate>);
 
 impl Observe for CertificatesOf {
     fn observe(&self, show: &mut dyn FnMut(&'static str, Labels<'_>, Sample<'_>)) {
-        let expiry = self.0.certificates().expiry().unwrap_or(0);
+        let Self(dns, http) = self;
+        let servers = dns.servers();
+        for transport in [Transport::Https, Transport::Quic, Transport::Tls] {
+            let expires_at = servers.get(transport).and_then(|server| server.expires_at).unwrap_or(0);
+            let labels = [("transport", transport.label())];
+            show("dns_certificate_expiry_timestamp_seconds", &labels, Sample::Count(expires_at));
+        }
+        let expiry = http.certificates().expiry().unwrap_or(0);
         show("http_certificate_expiry_timestamp_seconds", &[], Sample::Count(expiry));
     }
 }

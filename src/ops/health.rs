@@ -60,7 +60,7 @@ pub struct Health {
     pub ranges: Arc<ranges::Store>,
     /// The DNS plane, for its upstreams.
     pub dns: Arc<Gate>,
-    /// Zones and pages.
+    /// Zones, pages, certificates, secrets.
     pub parts: Vec<Arc<Part>>,
     /// The fail-mode contract.
     pub faults: Arc<Faults>,

@@ -4,8 +4,7 @@
 //! error is no terminal, where NO_COLOR asks for plain output or TERM for a dumb terminal, where the log is JSON, and of
 //! loads too short to wonder about.
 
-use std::ffi::OsStr;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::log;
 use crate::registry::Progress;
 use crate::registry::progress::{Figures, Phase};
+use crate::terminal::takes_live_lines;
 
 /// Loads shorter than this show nothing.
 const QUIET: Duration = Duration::from_millis(300);
@@ -34,9 +34,7 @@ pub struct LoadLine {
 impl LoadLine {
     /// Shows `progress` on standard error, if that is a terminal that wants it.
     pub fn begin(progress: Arc<Progress>) -> Self {
-        let (plain, terminal) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
-        let is_wanted = io::stderr().is_terminal() && wants_line(plain.as_deref(), terminal.as_deref());
-        if !is_wanted || log::is_json() {
+        if !takes_live_lines() || log::is_json() {
             return Self { end: None, thread: None };
         }
         progress.watch();
@@ -60,11 +58,6 @@ impl Drop for LoadLine {
         // One that panicked leaves a line behind, nothing else.
         drop(self.thread.take().map(JoinHandle::join));
     }
-}
-
-/// True on a terminal that a line may be written over itself on; no-color.org.
-fn wants_line(no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
-    no_color.is_none_or(OsStr::is_empty) && term.is_none_or(|term| term != "dumb")
 }
 
 /// Where a line stands or none. Locked while anything is written, so that nothing comes between clearing and writing.
@@ -207,13 +200,6 @@ mod tests {
         place.clear(&mut out);
         let expected = "\r\x1b[Kone\r\x1b[Ktwo\r\x1b[Klog\nmore\n\r\x1b[Kthree\r\x1b[K";
         assert_eq!(String::from_utf8_lossy(&out), expected);
-    }
-
-    #[test]
-    fn plain_and_dumb_terminals_get_no_line() {
-        let wants = |no_color: &str, term: &str| wants_line(Some(OsStr::new(no_color)), Some(OsStr::new(term)));
-        assert!(wants("", "xterm") && wants_line(None, None));
-        assert!(!wants("1", "xterm") && !wants("", "dumb"));
     }
 
     #[test]

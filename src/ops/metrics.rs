@@ -69,6 +69,11 @@ pub const FAMILIES: &[Family] = &[
     counter("connections_refused_total", &["plane"], "Connections turned away at a limit."),
     gauge("dns_cache_bytes", &[], "Octets in the answer cache."),
     counter("dns_cache_total", &["outcome"], "Looks into the answer cache."),
+    gauge(
+        "dns_certificate_expiry_timestamp_seconds",
+        &["transport"],
+        "When the certificate of DNS over TLS, HTTPS or QUIC expires; 0 without one.",
+    ),
     counter("dns_decode_errors_total", &["kind"], "Packets that are no readable query."),
     counter("dns_handshakes_total", &["transport", "outcome"], "Handshakes of DNS over TLS, HTTPS and QUIC."),
     counter("dns_http2_floods_total", &["kind"], "Connections of DNS over HTTPS ended as floods."),
@@ -104,7 +109,16 @@ pub const FAMILIES: &[Family] = &[
     counter("journal_lines_total", &[], "Verdicts written to the journal."),
     counter("journal_opened_total", &[], "Times the journal file was opened, after rotation too."),
     gauge("open_descriptors", &[], "Open file descriptors."),
-    counter("part_reloads_total", &["part", "outcome"], "Reloads of zones, pages and certificates."),
+    gauge(
+        "part_refused",
+        &["part"],
+        "1 while zones, pages, certificates or secrets stay refused and older ones are used.",
+    ),
+    counter(
+        "part_reloads_total",
+        &["part", "outcome"],
+        "Reloads of zones, pages, certificates and secrets of cookies.",
+    ),
     counter("quic_datagrams_dropped_total", &["kind"], "Datagrams of QUIC that went nowhere."),
     counter(
         "quic_datagrams_total",

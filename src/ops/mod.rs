@@ -23,6 +23,5 @@ pub mod settings;
 pub mod socket_path;
 pub mod status;
 pub mod successor;
-pub mod whole;
 
 pub use settings::{AdminSettings, FaultSettings, JournalSettings, JournalWhat, LogFormat, Missing};

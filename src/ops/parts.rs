@@ -1,4 +1,4 @@
-//! Reloadable parts beside registry and ranges: zones, pages and certificates. Watched alike, the last good state stays alike.
+//! Reloadable parts beside registry and ranges: zones, pages, certificates, secrets. Watched alike, the last good state stays alike.
 //!
 //! A part is looked at when its files may have changed; it is loaded only when their contents did. What a load refuses is
 //! kept in [`Part::health`] until a load succeeds, and said once in the log.
@@ -44,7 +44,7 @@ impl Part {
         }
     }
 
-    /// `zones`, `pages` or `certificates`.
+    /// `zones`, `pages`, `certificates` or `secrets`.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -130,6 +130,9 @@ impl Observe for Part {
         {
             show("part_reloads_total", &[("part", self.name), ("outcome", outcome)], Sample::Count(counter.value()));
         }
+        // Counted once for files that stay as they are: that it stays refused is told by a state.
+        let is_refused = !lock(&self.health).is_empty();
+        show("part_refused", &[("part", self.name)], Sample::Count(u64::from(is_refused)));
     }
 }
 

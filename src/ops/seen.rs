@@ -14,10 +14,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::journal::rfc3339;
-use super::whole::write_whole;
 use crate::count::{Counter, Labels, Observe, Sample};
 use crate::drain::{DrainWatch, Phase};
 use crate::policy::{Action, VerdictRecord};
+use crate::whole::write_whole;
 
 /// Domains remembered: some twenty megabytes.
 pub const DOMAINS_MAX: usize = 50_000;

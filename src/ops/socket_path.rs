@@ -3,12 +3,13 @@
 //! Only the user of the gate may connect, and root. What stands at the path when a gate ends is removed by the one that put
 //! it there and by no other.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
+
+use crate::chance;
 
 /// The place of a socket that is ours.
 #[derive(Debug)]
@@ -25,7 +26,8 @@ impl SocketPath {
     pub fn bind(path: &Path) -> io::Result<(UnixListener, Self)> {
         let mut name = path.as_os_str().to_owned();
         // Chance, and not the number of the process alone: two containers have two processes of one number.
-        name.push(format!(".{}.{:016x}", std::process::id(), RandomState::new().build_hasher().finish()));
+        let [word] = chance::words();
+        name.push(format!(".{}.{word:016x}", std::process::id()));
         let fresh = PathBuf::from(name);
         let listener = UnixListener::bind(&fresh)?;
         let res = Self { path: path.to_owned(), fresh: Some(fresh.clone()), inode: None };

@@ -5,12 +5,10 @@
 //! The place of a slot is the product of the hash's low half and the number of slots, so that a table has the size its
 //! rows need and not the next power of two.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-
 use siphasher::sip::SipHasher13;
 
 use super::memory::Memory;
+use crate::chance;
 use crate::model::NameRef;
 
 /// Slots per 16 rows: at 69 % full a miss looks at some five neighbours, most of them in one cache line.
@@ -31,8 +29,8 @@ pub enum NameKey {
 impl NameKey {
     /// A key from the operating system's randomness.
     pub fn random() -> Self {
-        let random = |n: u64| RandomState::new().hash_one(n);
-        Self::Secret(random(0), random(1))
+        let [first, second] = chance::words();
+        Self::Secret(first, second)
     }
 
     /// Its two words.

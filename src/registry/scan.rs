@@ -18,6 +18,7 @@ use super::parse::FileError;
 use super::progress::{Phase, Progress};
 use super::source::{SourceError, line_count, source_error};
 use super::split::{Block, Buffers, Cutter, Piece, Quoting, Reach, next_block};
+use crate::chance;
 use crate::priority::Turns;
 
 /// Pieces on their way at one time: enough to keep every core busy, some megabytes each.
@@ -61,9 +62,8 @@ pub struct BlockKey(pub u64, pub u64);
 impl BlockKey {
     /// From the operating system's randomness.
     pub fn random() -> Self {
-        use std::hash::BuildHasher;
-        let random = |n: u64| std::collections::hash_map::RandomState::new().hash_one(n);
-        Self(random(2), random(3))
+        let [first, second] = chance::words();
+        Self(first, second)
     }
 
     /// What hashes under it.

@@ -164,8 +164,129 @@ async fn nothing_found_is_good_and_failures_are_told() {
     beside(move || {
         let site = Site::new("rows.csv", "domain,site_no,access\nhere.cn,京ICP备2021000001号-1,self\n", "");
         let server = format!("udp://{addr}");
-        // What could not be found out is no finding, and no verdict on the site.
-        site.run(&["audit", "--resolver", &server]).expect(0, &["1  unknown", "解析失败"]);
+        // What could not be found out is no finding, and no verdict on the site; too much of it is no audit.
+        let texts = ["1  unknown", "解析失败", "1 of 2 hosts could not be asked for, more than 20 %", "--resolver"];
+        site.run(&["audit", "--resolver", &server]).expect(2, &texts);
+        let rows: String = (0..9).map(|n| format!("old{n}.cn,京ICP备202100001{n}号-1,\n")).collect();
+        let rows = format!("domain,site_no,access\nhere.cn,京ICP备2021000001号-1,self\n{rows}");
+        let site = Site::new("rows.csv", &rows, "");
+        let state: String = (0..9)
+            .flat_map(|n| [format!("old{n}.cn"), format!("www.old{n}.cn")])
+            .map(|host| format!("{{\"name\":\"{host}\",\"at\":99999999999,\"outcome\":\"no_name\"}}\n"))
+            .collect();
+        fs::write(site.directory.path().join("state.jsonl"), state).expect("writes");
+        site.run(&["audit", "--resolver", &server, "--state", "state.jsonl"]).expect(1, &["1  unknown", "9  shell"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_audit_speaks_of_our_mainland_network() {
+    let resolver = Upstream::start().await;
+    for (name, addresses) in [
+        ("theirs.cn", &["192.0.2.129"][..]),
+        ("ours.cn", &["192.0.2.129", "203.0.113.9"]),
+        ("shop.cn", &["198.51.100.7"]),
+        ("www.shop.cn", &["198.51.100.7"]),
+        ("pay.shop.cn", &["203.0.113.7"]),
+        ("abroad.cn", &["192.0.2.1"]),
+        ("www.abroad.cn", &["192.0.2.1"]),
+        ("icpgate-audit.wild.cn", &["203.0.113.8"]),
+    ] {
+        resolver.addresses(name, addresses);
+    }
+    let addr = resolver.addr;
+    let registry = "domain,site_no,access\nshop.cn,京ICP备2021000001号-1,self\nabroad.cn,京ICP备2021000002号-1,self\n";
+    let tags = "prefix,region,provider,product,origin\n203.0.113.0/24,mainland,self,ecs,\n192.0.2.128/26,mainland,other,,\n\
+                192.0.2.0/26,hong-kong,self,ecs,\n";
+    let server = format!("udp://{addr}");
+    let text = |finding: (&str, &str)| (finding.0.to_owned(), finding.1.to_owned());
+    beside(move || {
+        let site = Site::new("rows.csv", registry, "");
+        let directory = site.directory.path();
+        fs::write(directory.join("tags.csv"), tags).expect("writes");
+        fs::write(directory.join("seen.txt"), "theirs.cn\nours.cn\n").expect("writes");
+        fs::write(directory.join("shop.txt"), "pay.shop.cn\n").expect("writes");
+        fs::write(directory.join("wild.cn.zone"), "$TTL 60\n@ IN SOA ns host 1 2 3 4 60\n* IN A 203.0.113.8\n")
+            .expect("writes");
+        let ask = |more: &[&str]| {
+            let run = site.run(&[&["audit", "--format", "json", "--resolver", &server][..], more].concat());
+            (run.status(), found(&run.json()))
+        };
+        let expected = [("never_filed", "ours.cn"), ("never_filed_other", "theirs.cn")];
+        assert_eq!(ask(&["--names", "seen.txt"]), (1, expected.map(text).into()));
+        fs::write(directory.join("seen.txt"), "theirs.cn\n").expect("writes");
+        assert_eq!(ask(&["--names", "seen.txt"]).0, 0, "somebody else's to act on");
+        // A site that is filed here is to be on our mainland servers, at whatever host.
+        let away = [("shell_away", "abroad.cn"), ("shell_away", "shop.cn")];
+        assert_eq!(ask(&["--state", "state.jsonl"]), (1, away.map(text).into()));
+        assert_eq!(ask(&["--registry", "--names", "shop.txt"]).1, [away[0]].map(text).into());
+        assert!(ask(&["--names", "shop.txt", "--state", "state.jsonl"]).1.is_empty());
+        assert_eq!(ask(&["--state", "state.jsonl"]).1, [away[0]].map(text).into(), "it was seen in the run before");
+        // What answers for a label that was made up is the wildcard.
+        assert_eq!(ask(&["--zone", "wild.cn.zone"]).1, [("never_filed", "icpgate-audit.wild.cn")].map(text).into());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn hosts_that_are_asked_for_again_count_again() {
+    let resolver = Upstream::start().await;
+    for n in 0..20 {
+        for qtype in ["A", "AAAA"] {
+            let failure = Reply { rcode: Some(hickory_proto::op::ResponseCode::ServFail), ..Reply::default() };
+            resolver.on(&format!("h{n}.lame.cn"), qtype, failure);
+        }
+    }
+    let addr = resolver.addr;
+    beside(move || {
+        let site = Site::new("rows.csv", "domain,site_no,access\nhere.cn,京ICP备2021000001号-1,self\n", "");
+        let names: String = (0..20).map(|n| format!("h{n}.lame.cn\n")).collect();
+        fs::write(site.directory.path().join("lame.txt"), names).expect("writes");
+        let begun = Instant::now();
+        let server = format!("udp://{addr}");
+        site.run(&["audit", "--names", "lame.txt", "--resolver", &server, "--rate", "20"])
+            .expect(2, &["20 of 20 hosts could not be asked for"]);
+        // Three times twenty hosts at twenty a second, the first at once.
+        assert!(begun.elapsed().as_millis() >= 59 * 50, "{:?}", begun.elapsed());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_without_a_certificate_and_a_second_run_are_told() {
+    let resolver = resolver().await;
+    let addr = resolver.addr;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    beside(move || {
+        let site = site();
+        let server = format!("udp://{addr}");
+        let origin = nobody.to_string();
+        let run = site.run(&["audit", "--registry", "--certificate", &origin, "--resolver", &server]);
+        run.expect(
+            1,
+            &[&format!("warning: certificate: {origin}: "), "servers without a certificate", "1  shell_dead"],
+        );
+        // Another run holds the state.
+        let state = site.directory.path().join("audit.jsonl");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_icpgate"))
+            .args(["audit", "--registry", "--rate", "1", "--state", "audit.jsonl", "--resolver", &server])
+            .args(["--config", "icpgate.toml"])
+            .current_dir(site.directory.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let begun = Instant::now();
+        while !state.exists() {
+            assert!(begun.elapsed() < PATIENCE, "no state");
+            std::thread::yield_now();
+        }
+        let run = audit(&site, addr, &["--state", "audit.jsonl"]);
+        child.kill().expect("is killed");
+        child.wait().expect("has ended");
+        run.expect(2, &[&format!("audit.jsonl: in use by process {} (", child.id()), "a --state of its own"]);
+        audit(&site, addr, &["--state", "audit.jsonl"]).expect(1, &["never_filed"]);
     })
     .await;
 }

@@ -74,6 +74,10 @@ fn json_and_csv_have_every_finding_in_order() {
     assert_eq!(lines.next(), Some("severity,rule,file,line,column,key,value,message,fix"));
     assert_eq!(lines.next(), Some("error,R3,rows.csv,2,0,expires_on,2001-01-01,ended.cn 的注册已到期,"));
     assert_eq!(lines.count(), 3);
+    // What a spreadsheet would run as a formula is quoted.
+    let site = self::site("domain,site_no,access,status\n=1+1.cn,京ICP备2021000001号-1,self,active\n");
+    let csv = lint(&site, &["--format", "csv"]).out();
+    assert!(csv.contains(",'=1+1.cn,"), "{csv}");
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! Operation through real files: the journal, and reloads of everything that is read.
 
 use std::fs;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, UNIX_EPOCH};
 
 use hickory_proto::op::ResponseCode;
 use icpgate::app::StartError;
 use icpgate::credentials::CertificateFiles;
+use icpgate::dns::cookies::Cookies;
 use icpgate::ops::JournalWhat;
 use serde_json::Value;
 
 use super::harness::app::{App, FILINGS, ZONE};
+use super::harness::dns::Ask;
 use super::harness::h2::TlsClient;
 
 const UNFILED: &str = "www.unfiled.example";
@@ -282,9 +286,12 @@ async fn certificates_are_reloaded_and_a_bad_one_refused() {
         readiness.causes("warnings").contains(&"certificates_refused".to_owned()).then_some(())
     })
     .await;
+    let refused = "icpgate_part_refused{part=\"certificates\"}";
+    assert!((app.metric(refused).await - 1.0).abs() < f64::EPSILON, "for as long as it stays refused");
     app.write("certificates/here.key", &key);
     app.until_ready().await;
     app.until("the new pair", async |app| (published(app).await == 1).then_some(())).await;
+    assert!(app.metric(refused).await.abs() < f64::EPSILON, "it is mended");
     assert_eq!(other.h2("other.cn").await.get("other.cn", "/").await.status, 451, "now there is a page for it");
     assert!(TlsClient::new(app.http()).connect("here.cn", &["h2"]).await.is_err(), "and none for the other");
 }
@@ -299,6 +306,9 @@ async fn certificates_of_the_dns_plane_are_reloaded() {
         config.dns.tls.certificate = Some(CertificateFiles { chain, key });
     })
     .await;
+    let expiry = |transport| format!("icpgate_dns_certificate_expiry_timestamp_seconds{{transport=\"{transport}\"}}");
+    assert!(app.metric(&expiry("dot")).await > 1.7e9, "after 2023");
+    assert!(app.metric(&expiry("doq")).await.abs() < f64::EPSILON, "not served");
     let addr = app.running.addrs.dns_tls[0];
     assert!(TlsClient::new(addr).connect("here.cn", &["dot"]).await.is_ok());
     let other = TlsClient::trusting(addr, "other");
@@ -308,6 +318,37 @@ async fn certificates_of_the_dns_plane_are_reloaded() {
     }
     app.until("the new pair", async |_| other.connect("other.cn", &["dot"]).await.ok().map(drop)).await;
     assert!(TlsClient::new(addr).connect("here.cn", &["dot"]).await.is_err());
+}
+
+#[tokio::test]
+async fn secrets_of_cookies_are_reloaded_and_a_bad_one_refused() {
+    const CLIENT: [u8; 8] = *b"a client";
+    let (old, new) = ([0x11; 16], [0x22; 16]);
+    let app = App::with(|config, dir| {
+        let file = dir.path().join("secrets");
+        fs::write(&file, "11".repeat(16)).expect("writes");
+        (config.dns.cookie_secrets, config.dns.cookie_secret_file) = (vec![old], Some(file));
+    })
+    .await;
+    let is_by = async |app: &App, secret| {
+        let ask = Ask { options: vec![(10, CLIENT.to_vec())], ..Ask::new("www.filed.example", "A") };
+        let answer = app.ask_as(&ask).await.0;
+        let noon = UNIX_EPOCH + Duration::from_secs(app.clock.load(Ordering::Relaxed));
+        let expected = Cookies::new(&[secret]).answer(CLIENT, "127.0.0.1".parse().expect("an address"), noon);
+        answer.windows(expected.len()).any(|octets| octets == expected)
+    };
+    assert!(is_by(&app, old).await);
+    app.write("secrets", &"22".repeat(16));
+    app.until("the new secret", async |app| is_by(app, new).await.then_some(())).await;
+    app.write("secrets", "no secret\n");
+    app.until("the refusal", async |app| {
+        let readiness = app.get("/readyz").await;
+        let is_told = readiness.causes("warnings").contains(&"secrets_refused".to_owned());
+        (is_told && readiness.body.contains("line 1: expected 32 hexadecimal digits")).then_some(())
+    })
+    .await;
+    assert!((app.metric("icpgate_part_refused{part=\"secrets\"}").await - 1.0).abs() < f64::EPSILON);
+    assert!(is_by(&app, new).await, "the last good one stays");
 }
 
 #[tokio::test]

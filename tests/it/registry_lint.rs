@@ -6,11 +6,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use icpgate::count::{Observe, Sample};
 use icpgate::model::Day;
 use icpgate::registry::lint::against::against;
 use icpgate::registry::lint::{CHECKS, Findings, ListSettings, Lists, Options, Reads, lint_loaded};
-use icpgate::registry::{Issue, Loaded, Settings, load_paths};
+use icpgate::registry::store::OurAddresses;
+use icpgate::registry::{Issue, Loaded, Settings, Shrink, Store, load_paths};
 use ipnet::IpNet;
 
 use crate::harness::app::{App, FILINGS};
@@ -41,7 +45,7 @@ fn is_ours(net: &IpNet) -> bool {
     ours.contains(net)
 }
 
-fn loaded(settings: &Settings) -> std::sync::Arc<Loaded> {
+fn loaded(settings: &Settings) -> Arc<Loaded> {
     let noon = Day::parse(TODAY).expect("a day").begins_at() + std::time::Duration::from_secs(12 * 3600);
     load_paths(settings, noon).expect("a corpus that loads")
 }
@@ -172,4 +176,93 @@ async fn a_gate_counts_what_is_found_behind_its_reloads() {
     counts("R23", 0.0).await;
     let status = app.get("/v1/status").await.json();
     assert_eq!(status["lists"][0]["key"], "registry.lint.suffixes");
+}
+
+/// What the linter of a gate counts of a check now.
+fn counted(store: &Store, rule: &str) -> u64 {
+    let mut res = None;
+    store.counters().observe(&mut |name, labels, sample| {
+        if let ("registry_issues", Sample::Count(count)) = (name, sample)
+            && labels == [("rule", rule)]
+        {
+            res = Some(count);
+        }
+    });
+    res.expect("a series")
+}
+
+/// A store over one table and a list of provinces, with what writes either.
+fn store(dir: &tempfile::TempDir) -> (Store, impl Fn(&str, &str)) {
+    let path = dir.path().to_owned();
+    let write = move |name: &str, text: &str| fs::write(path.join(name), text).expect("writes");
+    write("provinces.csv", &fs::read_to_string(corpus("lists/provinces.csv")).expect("a list"));
+    let lint = ListSettings { provinces: Some(dir.path().join("provinces.csv")), ..ListSettings::default() };
+    let settings = Settings { lint, ..Settings::new("self", vec![dir.path().join("rows.csv")]) };
+    (Store::new(settings), write)
+}
+
+/// Takes a table, and looks at it as a gate does.
+fn take(store: &Store, write: &impl Fn(&str, &str), rows: &str) {
+    let now = Day::parse(TODAY).expect("a day").begins_at();
+    write("rows.csv", &format!("domain,site_no,access,addresses\n{rows}"));
+    store.reload(now, Shrink::Accept);
+    store.lint_beside(now);
+}
+
+#[test]
+fn what_a_reload_moved_is_not_lost_over_a_list_that_cannot_be_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, write) = store(&dir);
+    let now = Day::parse(TODAY).expect("a day").begins_at();
+    let row = |domain: &str| format!("{domain},京ICP备2021000001号-1,self,\n");
+    take(&store, &write, &row("a.cn"));
+    let list = fs::read_to_string(dir.path().join("provinces.csv")).expect("a list");
+    write("provinces.csv", "no list\n");
+    take(&store, &write, &row("b.cn"));
+    assert_eq!(counted(&store, "R6c"), 0, "not looked at");
+    write("provinces.csv", &list);
+    assert!(store.lint_due(now).is_some());
+    store.lint_beside(now);
+    assert_eq!(counted(&store, "R6c"), 1);
+}
+
+#[test]
+fn a_cut_export_that_is_restored_has_moved_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, write) = store(&dir);
+    let sites = |count: usize| -> String {
+        (0..count).map(|n| format!("n{n}.cn,京ICP备2016{:06}号-1,self,\n", n / 2)).collect()
+    };
+    // More than a reload names, of two domains each; then fewer. Of one site half is left each time.
+    for count in [30_000, 3, 30_000, 25_001, 30_000, 25_001, 30_000] {
+        take(&store, &write, &sites(count));
+        for rule in ["R6c", "R6d", "R20"] {
+            assert_eq!(counted(&store, rule), 0, "{rule} at {count}");
+        }
+    }
+}
+
+#[test]
+fn addresses_are_held_against_ranges_that_changed() {
+    struct Ours(AtomicBool, AtomicU64);
+    impl OurAddresses for Ours {
+        fn is_ours(&self, _: &IpNet) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+        fn generation(&self) -> u64 {
+            self.1.load(Ordering::Relaxed)
+        }
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, write) = store(&dir);
+    let now = Day::parse(TODAY).expect("a day").begins_at();
+    let ours = Arc::new(Ours(AtomicBool::new(true), AtomicU64::new(1)));
+    store.lint_with_addresses(ours.clone());
+    take(&store, &write, "a.cn,京ICP备2021000001号-1,self,203.0.113.9\n");
+    assert_eq!((counted(&store, "R16"), store.lint_due(now)), (0, None));
+    ours.0.store(false, Ordering::Relaxed);
+    ours.1.store(2, Ordering::Relaxed);
+    assert!(store.lint_due(now).is_some());
+    store.lint_beside(now);
+    assert_eq!(counted(&store, "R16"), 1);
 }

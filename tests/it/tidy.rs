@@ -8,7 +8,19 @@ use std::path::{Path, PathBuf};
 /// know each other.
 const LAYERS: [&[&str]; 12] = [
     &["model"],
-    &["clients", "count", "credentials", "drain", "meter", "priority", "sockets", "watch"],
+    &[
+        "chance",
+        "clients",
+        "count",
+        "credentials",
+        "drain",
+        "meter",
+        "priority",
+        "sockets",
+        "terminal",
+        "watch",
+        "whole",
+    ],
     &["registry"],
     &["ranges"],
     &["policy"],

@@ -29,7 +29,16 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for count in report.counts.iter().filter(|count| count.count > 0) {
         section(report, count, out)?;
     }
-    if report.findings.is_empty() {
+    if !report.unread.is_empty() {
+        writeln!(
+            out,
+            "<h2 class=\"warn\">未取得证书的服务器 / Servers without a certificate · {}</h2><ul>",
+            report.unread.len()
+        )?;
+        report.unread.iter().try_for_each(|reason| writeln!(out, "<li><code>{}</code></li>", escaped(reason)))?;
+        writeln!(out, "</ul>")?;
+    }
+    if report.findings.is_empty() && report.unread.is_empty() {
         writeln!(out, "<h2>未发现问题 / Nothing found</h2>")?;
     }
     writeln!(out, "</main></body></html>")

@@ -8,7 +8,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::drift::{Finding, Kind};
+use super::drift::Finding;
+use super::kind::Kind;
 
 /// Findings that the text shows of one kind; the other forms show all.
 const SHOWN_MAX: usize = 20;
@@ -30,6 +31,8 @@ pub struct Report {
     pub counts: Vec<Count>,
     /// The findings.
     pub findings: Vec<Finding>,
+    /// Servers that showed no certificate, with why.
+    pub unread: Vec<String>,
 }
 
 /// How many of a kind.
@@ -48,6 +51,7 @@ impl Report {
         provider: &str,
         (targets, asked, known): (usize, usize, usize),
         findings: Vec<Finding>,
+        unread: Vec<String>,
     ) -> Self {
         let count = |kind| Count { kind, count: findings.iter().filter(|finding| finding.kind == kind).count() };
         Self {
@@ -58,12 +62,13 @@ impl Report {
             known,
             counts: Kind::ALL.into_iter().map(count).collect(),
             findings,
+            unread,
         }
     }
 
-    /// True with a finding that somebody has to act on.
+    /// True with something that somebody has to act on.
     pub fn has_findings(&self) -> bool {
-        self.findings.iter().any(|finding| finding.kind.counts())
+        !self.unread.is_empty() || self.findings.iter().any(|finding| finding.kind.counts())
     }
 
     /// For a terminal: the counts, and the first findings of each kind.
@@ -86,7 +91,11 @@ impl Report {
                 )?;
             }
         }
-        if self.findings.is_empty() {
+        if !self.unread.is_empty() {
+            writeln!(out, "\n{:>7}  servers without a certificate / 未取得证书的服务器", self.unread.len())?;
+        }
+        self.unread.iter().try_for_each(|reason| writeln!(out, "         {reason}"))?;
+        if self.findings.is_empty() && self.unread.is_empty() {
             writeln!(out, "\nnothing found / 未发现问题")?;
         }
         Ok(())
@@ -203,7 +212,7 @@ fn time_of(seconds: u64) -> String {
 }
 
 /// A cell that no spreadsheet takes for a formula.
-fn harmless(cell: &str) -> String {
+pub fn harmless(cell: &str) -> String {
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell.to_owned() }
 }
 
@@ -231,7 +240,7 @@ mod tests {
         let mut findings = vec![finding(Kind::NeverFiled, "<b>.cn"), finding(Kind::NeverFiled, "=1+1.cn")];
         findings.extend((0..30).map(|n| finding(Kind::ShellDead, &format!("d{n}.cn"))));
         let at = OffsetDateTime::from_unix_timestamp(1_764_547_300).expect("a time");
-        Report::new(at, "self", (100, 40, 60), findings)
+        Report::new(at, "self", (100, 40, 60), findings, vec!["192.0.2.1:443: <refused>".to_owned()])
     }
 
     fn written(write: impl Fn(&Report, &mut dyn Write) -> io::Result<()>) -> String {
@@ -244,6 +253,7 @@ mod tests {
     fn every_form_says_the_same() {
         let text = written(Report::text);
         assert!(text.contains("30  shell_dead") && text.contains("… 10 more"), "{text}");
+        assert!(text.contains("192.0.2.1:443: <refused>"), "{text}");
         let csv = written(Report::csv);
         assert_eq!(csv.lines().count(), 33);
         assert!(csv.contains("never_filed,'=1+1.cn,'=1+1.cn") && csv.contains("2025-12-01T00:00:00Z"), "{csv}");
@@ -254,6 +264,7 @@ mod tests {
         assert!(gauges.contains("icpgate_audit_timestamp_seconds 1764547300\n"), "{gauges}");
         let html = written(Report::html);
         assert!(html.contains("&lt;b&gt;.cn") && !html.contains("<b>.cn"), "{html}");
+        assert!(html.contains("192.0.2.1:443: &lt;refused&gt;"), "{html}");
         assert_eq!(html.matches("<tr class=\"f\">").count(), 32);
         for outside in ["http://", "https://", "<script", "url("] {
             assert!(!html.contains(outside), "{outside}");

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::with_paths;
+use crate::audit::report::harmless;
 use crate::cli::text::Text;
 use crate::cli::{Status, data};
 use crate::config;
@@ -257,17 +258,8 @@ fn csv_text(report: &Report, language: Language) -> anyhow::Result<String> {
     for issue in &report.findings {
         let (line, column) = (issue.line.to_string(), issue.column.to_string());
         let (severity, message) = (issue.severity.label(), message(issue, language));
-        writer.write_record([
-            severity,
-            issue.rule,
-            &issue.file,
-            &line,
-            &column,
-            &issue.key,
-            &issue.value,
-            &message,
-            &issue.fix,
-        ])?;
+        let cells = [severity, issue.rule, &issue.file, &line, &column, &issue.key, &issue.value, &message, &issue.fix];
+        writer.write_record(cells.map(harmless))?;
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
 }

@@ -16,13 +16,13 @@ use crate::config::Loaded;
 use crate::count::plural;
 use crate::model::{Day, DomainName};
 use crate::ops::load_line::LoadLine;
-use crate::ops::whole::write_whole;
 use crate::ranges::Ranges;
 use crate::ranges::span::{Family, Space};
 use crate::registry::diff::Standing;
 use crate::registry::export::{PolicyZone, csv, json_lines, policy_zone};
 use crate::registry::saved::SigningKey;
 use crate::registry::{Settings, Snapshot, Store, load_store};
+use crate::whole::write_whole;
 
 /// Shown below the help of `compile`.
 pub const COMPILE_EXAMPLES: &str = "\

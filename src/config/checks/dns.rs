@@ -10,16 +10,15 @@ use crate::config::spec::dns::{DnsBlockSpec, DnsSpec, HttpsSpec, RateLimitSpec, 
 use crate::config::upstream;
 use crate::credentials::CertificateFiles;
 use crate::dns::Settings;
-use crate::dns::cookies::{SECRET_OCTETS, Secret};
+use crate::dns::cookies::Secret;
 use crate::dns::rate::RateLimit;
+use crate::dns::secrets;
 use crate::dns::settings::{Block, BlockAction, Secure, UpstreamGroup, UpstreamPolicy as Policy, ZoneFile};
 use crate::dns::zones;
 use crate::model::DomainName;
 
 /// Octets of the path of DNS over HTTPS: it stands in every request, and in a record by which clients find it.
 const PATH_OCTETS_MAX: usize = 128;
-/// Octets of a file of secrets: a hundred of them.
-const COOKIE_SECRETS_OCTETS_MAX: u64 = 4096;
 /// Octets of a server's identity: it must fit into every answer (RFC 5001 section 3.1 leaves its form to the operator).
 const NSID_OCTETS_MAX: usize = 128;
 
@@ -45,6 +44,7 @@ impl Checker<'_> {
             self.refuse("dns.resolve-timeout-milliseconds", &value, message);
         }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cookie_secret_file = Some(&text.cookie_secret_file).filter(|file| !file.is_empty()).map(PathBuf::from);
         Settings {
             udp_sockets: if text.udp_sockets == 0 { cores } else { size(text.udp_sockets) },
             zones: self.zones(&text.zones),
@@ -71,7 +71,8 @@ impl Checker<'_> {
             https_path: self.https_path(&text.https.path),
             nsid: self.nsid(&text.nsid),
             cookies: text.cookies,
-            cookie_secrets: self.cookie_secrets(&text.cookie_secret_file),
+            cookie_secrets: self.cookie_secrets(cookie_secret_file.as_deref()),
+            cookie_secret_file,
             rate_limit: self.rate_limit(&text.rate_limit),
             inflight_per_client_max: size(text.inflight_per_client_max),
             listen,
@@ -146,36 +147,17 @@ impl Checker<'_> {
         text.to_owned()
     }
 
-    /// The secrets of cookies; the file is read once, at the start.
-    fn cookie_secrets(&mut self, file: &str) -> Vec<Secret> {
+    /// The secrets of cookies as they are now.
+    fn cookie_secrets(&mut self, file: Option<&Path>) -> Vec<Secret> {
         const KEY: &str = "dns.cookie-secret-file";
-        if file.is_empty() {
-            return Vec::new();
-        }
-        if others_can_read(Path::new(file)) {
+        let Some(file) = file else { return Vec::new() };
+        if others_can_read(file) {
             self.warn(KEY, "every user of this machine can read the secrets; expected mode 0600 or 0640");
         }
-        let text = match std::fs::metadata(file).and_then(|data| {
-            let is_small = data.len() <= COOKIE_SECRETS_OCTETS_MAX;
-            if is_small { std::fs::read_to_string(file) } else { Err(std::io::Error::other("is too large")) }
-        }) {
-            Ok(text) => text,
-            Err(error) => {
-                self.refuse(KEY, file, format!("cannot be read: {error}"));
-                return Vec::new();
-            }
-        };
-        let mut res = Vec::new();
-        for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            match read_secret(line.trim()) {
-                Some(secret) => res.push(secret),
-                None => self.refuse(KEY, file, format!("line {}: expected 32 hexadecimal digits", at + 1)),
-            }
-        }
-        if res.is_empty() {
-            self.refuse(KEY, file, "holds no secret; expected 32 hexadecimal digits a line");
-        }
-        res
+        secrets::read(file).unwrap_or_else(|error| {
+            self.refuse(KEY, &file.display().to_string(), error.to_string());
+            Vec::new()
+        })
     }
 
     fn rate_limit(&mut self, text: &RateLimitSpec) -> RateLimit {
@@ -278,16 +260,4 @@ fn zone_directories(texts: &[ZoneSpec]) -> Vec<PathBuf> {
         ZoneSpec::Named(_) => None,
     };
     texts.iter().filter_map(path).filter(|path| path.is_dir()).collect()
-}
-
-/// A secret of cookies in hexadecimal.
-fn read_secret(text: &str) -> Option<Secret> {
-    let mut res = [0; SECRET_OCTETS];
-    if text.len() != 2 * SECRET_OCTETS || !text.bytes().all(|octet| octet.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (octet, pair) in res.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *octet = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(res)
 }

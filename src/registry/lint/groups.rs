@@ -78,8 +78,11 @@ pub(super) fn keys(hasher: &RandomState, id: FilingId, row: &Filing, mut visit: 
     }
     let subject = row.subject.as_deref();
     if let Some(site_no) = row.site_no.as_deref() {
-        visit(key(Kind::Site, site_no, 1));
         let main = main_number(site_no);
+        // A main number alone, as of a licence, stands for as many sites as its holder has.
+        if main != site_no {
+            visit(key(Kind::Site, site_no, 1));
+        }
         visit(key(Kind::Main, &main, value(subject)));
         let is_unit = row.subject_type.as_deref().is_some_and(|nature| nature != PERSON);
         if let Some(subject) = subject.filter(|_| is_unit && main.contains("ICP备")) {
@@ -184,7 +187,10 @@ impl GroupChecker<'_, '_> {
         each_of(rows, main_of, |rows| {
             let active: Vec<&Filing> = rows.iter().filter(|row| row.status == Status::Active).collect();
             match (active.first(), rows.first()) {
-                (None, Some(first)) if is_shell => self.shell(first),
+                // A subject whose first site is being looked at will have one.
+                (None, Some(first)) if is_shell && rows.iter().all(|row| row.status != Status::Pending) => {
+                    self.shell(first);
+                }
                 (Some(first), _) => {
                     self.one_subject(first, &active);
                     self.sites(first, &active);
@@ -292,10 +298,12 @@ impl GroupChecker<'_, '_> {
     }
 }
 
-/// The rows of sites beyond the first `limit`, one a site.
+/// The rows of sites beyond the first `limit`, in the order in which they were filed, one a site.
 fn beyond<'a>(limit: usize, rows: &[&'a Filing]) -> Vec<&'a Filing> {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut sites: Vec<&'a Filing> = rows.to_vec();
+    // Those of which no day is known were there before days were written down.
+    sites.sort_by_key(|row| row.filed_on);
     sites.retain(|row| row.site_no.as_deref().is_some_and(|site_no| seen.insert(site_no)));
     sites.into_iter().skip(limit).collect()
 }

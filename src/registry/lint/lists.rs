@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::model::number::letter_in_use;
 use crate::model::{Day, DomainName, NameRef};
 use crate::registry::source::{read_file_within, utf8_marked};
 
@@ -241,11 +242,12 @@ impl Lists {
         false
     }
 
-    /// The province that a cell names: by its letter, or by its name with or without 省 and the like.
+    /// The province that a cell names: by its letter or one that people write instead, or by its name with or without 省
+    /// and the like.
     pub fn province(&self, cell: &str) -> Option<&Province> {
         let cell = cell.trim();
         let mut letters = cell.chars();
-        let only = letters.next().filter(|_| letters.next().is_none());
+        let only = letter_in_use(cell).or_else(|| letters.next().filter(|_| letters.next().is_none()));
         self.provinces.iter().find(|known| Some(known.letter) == only || cell.starts_with(&known.name))
     }
 
@@ -327,6 +329,10 @@ mod tests {
         assert_eq!(lists.province("湖北省").and_then(|found| found.sites_per_account), Some(1));
         assert_eq!(lists.province("京").map(|found| found.letter), Some('京'));
         assert!(lists.province("港").is_none());
+        for (written, letter) in [("川", '蜀'), ("贵", '黔'), ("云", '滇'), (" 甘 ", '陇'), ("云南省", '滇')]
+        {
+            assert_eq!(lists.province(written).map(|found| found.letter), Some(letter), "{written}");
+        }
         assert_eq!(lists.category("新闻"), Some(CategoryKind::Approval));
     }
 

@@ -2,18 +2,28 @@
 
 use super::lists::CategoryKind;
 use super::{Findings, Options};
+use crate::model::number::letter_in_use;
 use crate::model::{FilingNumber, NameRef, NumberKind, Status};
 use crate::registry::Filing;
+use crate::registry::event::main_number;
 use crate::registry::issue::{Issue, Severity};
 
 /// The word of rows whose subject is a person.
 pub(super) const PERSON: &str = "个人";
 /// Words in the nature of a subject from abroad.
-const FOREIGN: [&str; 4] = ["外国", "外资", "境外", "港澳台"];
+const FOREIGN: [&str; 3] = ["外国", "境外", "港澳台"];
+/// Words in the nature of a company of the mainland with money from abroad: it files by its own licence (rule N7).
+const INVESTED: [&str; 5] = ["投资", "外资", "独资", "合资", "合作"];
 
-/// True for subjects from abroad.
+/// True for subjects from abroad, which file by a branch or an office (rule R19).
 pub(super) fn is_foreign(row: &Filing) -> bool {
-    row.subject_type.as_deref().is_some_and(|text| FOREIGN.iter().any(|word| text.contains(word)))
+    let has_one_of = |text: &str, words: &[&str]| words.iter().any(|word| text.contains(word));
+    row.subject_type.as_deref().is_some_and(|text| has_one_of(text, &FOREIGN) && !has_one_of(text, &INVESTED))
+}
+
+/// True for the number of a site or service; false for a main number alone, which stands for all of a subject's.
+pub(super) fn is_of_site(site_no: &str) -> bool {
+    main_number(site_no) != site_no
 }
 
 /// True for subjects that are an office of somebody.
@@ -53,6 +63,7 @@ pub(super) fn check(row: &Filing, options: &Options<'_>, found: &mut Findings) {
     checker.dates();
     checker.site();
     checker.category();
+    checker.main_alone(number.as_ref());
     checker.province(number.as_ref());
     checker.addresses();
     checker.office(number.as_ref());
@@ -210,14 +221,40 @@ impl RowChecker<'_, '_> {
         self.note(Severity::Error, "R12", ("approval", approval), text);
     }
 
+    /// Rule R20: a site's number is the main number, `-` and a positive integer. Licences are written without one too,
+    /// those of the old mixed form among them (rules N9, B.1).
+    fn main_alone(&mut self, number: Option<&FilingNumber>) {
+        let is_alone = |number: &&FilingNumber| {
+            number.kind() == NumberKind::Filing && number.site().is_none() && !number.main().contains("备B2-")
+        };
+        let Some(number) = number.filter(is_alone) else { return };
+        let (main, domain) = (number.main(), &self.row.domain);
+        let text = [
+            format!("is the main number; expected the number of the site {domain}, such as {main}-1"),
+            format!("为主体备案号，应填写网站 {domain} 的备案号，如 {main}-1"),
+        ];
+        self.note(Severity::Error, "R20", ("site_no", main), text);
+    }
+
     /// Rule R15a.
     fn province(&mut self, number: Option<&FilingNumber>) {
         let Some(province) = self.row.province.as_deref() else { return };
         let letter = number.and_then(FilingNumber::province);
         let domain = &self.row.domain;
-        let text = match (self.options.lists.province(province), letter) {
+        let known = self.options.lists.province(province);
+        let text = match (known, letter) {
             (Some(known), Some(letter)) if known.letter != letter => {
                 [format!("the number of {domain} was given out in {letter}"), format!("{domain} 的备案号属于{letter}")]
+            }
+            // Rules B.1: "accept the 31, warn and suggest".
+            (Some(known), _) if letter_in_use(province).is_some() => {
+                let right = known.letter.to_string();
+                let text = [
+                    format!("is not the letter that numbers have; expected {right}"),
+                    format!("不是备案号所用的简称，应为 {right}"),
+                ];
+                let issue = finding(self.row, Severity::Warning, "R15a", ("province", province), text);
+                return self.found.push(issue.with_fix(right));
             }
             (None, _) => [
                 format!("is no province of the mainland; expected its letter, such as {}", letter.unwrap_or('京')),

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use super::{Loaded, State, Store, lock};
 use crate::model::Day;
-use crate::registry::diff::Change;
+use crate::registry::diff::{Change, Diff};
 use crate::registry::lint::against::SiteMoves;
 use crate::registry::lint::{KEYS_MAX_BESIDE, ListDate, Lists, Options, lint_loaded, parts};
 use crate::registry::source::Stamp;
@@ -25,14 +25,31 @@ const REST_A_ROW: Duration = Duration::from_micros(20);
 /// Findings against an older state that go to the log one by one.
 const LOGGED_MAX: usize = 20;
 
-/// Says whether an address is ours on the mainland, by the ranges of the gate.
-pub type OurAddresses = Arc<dyn Fn(&IpNet) -> bool + Send + Sync>;
+/// The ranges of the gate, as far as rule R16 asks for them.
+pub trait OurAddresses: Send + Sync {
+    /// True for an address that is ours on the mainland.
+    fn is_ours(&self, net: &IpNet) -> bool;
+    /// Which ranges these are: another number after each change.
+    fn generation(&self) -> u64;
+}
+
+/// What a pass looks at: the generations of rows and ranges, the day, the stamps of the lists.
+type Subject = (u64, u64, Day, Vec<Option<Stamp>>);
+
+/// How a pass ended.
+enum Pass {
+    /// With what the moves broke, by check, or what those before them broke.
+    Done(BTreeMap<&'static str, u64>),
+    /// A list cannot be used: nothing was counted.
+    NotCounted,
+    /// It was told to.
+    Stopped,
+}
 
 /// What it looked at last, and what waits for it.
 #[derive(Default)]
 pub(super) struct Linting {
-    /// Generation, day and stamps of the lists.
-    seen: Option<(u64, Day, Vec<Option<Stamp>>)>,
+    seen: Option<Subject>,
     rests_until: Option<Instant>,
     /// Of the reloads since.
     moves: SiteMoves,
@@ -43,7 +60,7 @@ pub(super) struct Linting {
     /// The generation those are of.
     older_generation: u64,
     dates: Vec<ListDate>,
-    ours: Option<OurAddresses>,
+    ours: Option<Arc<dyn OurAddresses>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -55,7 +72,7 @@ fn rest(rows: usize) -> Duration {
 
 impl Store {
     /// Tells the linter what addresses are ours, for rule R16; without it that rule is not checked here.
-    pub fn lint_with_addresses(&self, ours: OurAddresses) {
+    pub fn lint_with_addresses(&self, ours: Arc<dyn OurAddresses>) {
         lock(&self.linting).ours = Some(ours);
     }
 
@@ -91,41 +108,41 @@ impl Store {
             let moves = is_news.then(|| std::mem::take(&mut linting.moves));
             (moves, linting.moves_generation, linting.ours.clone(), linting.stop.clone())
         };
-        let older = self.lint_once(&loaded, (moves.as_ref(), ours, &stop), now);
+        let pass = self.lint_once(&loaded, (moves.as_ref(), ours, &stop), now);
         let mut linting = lock(&self.linting);
         linting.rests_until = Instant::now().checked_add(rest(loaded.snapshot.len()));
-        match (older, moves) {
-            (Some(older), moves) => {
-                linting.seen = Some(subject);
-                if moves.is_some() {
-                    (linting.older, linting.older_generation) = (older, generation);
-                }
-            }
-            (None, Some(moves)) => {
-                // Reloads meanwhile may have noted more; what was taken is the older part.
-                linting.moves = moves.followed_by(std::mem::take(&mut linting.moves));
-            }
-            (None, None) => {}
+        if !matches!(pass, Pass::Stopped) {
+            linting.seen = Some(subject);
         }
+        let Some(moves) = moves else { return };
+        let moves = match pass {
+            Pass::Done(older) => {
+                (linting.older, linting.older_generation) = (older, generation);
+                moves.into_told()
+            }
+            Pass::NotCounted | Pass::Stopped => moves,
+        };
+        // Reloads meanwhile may have noted more; what was taken is the older part.
+        linting.moves = moves.followed_by(std::mem::take(&mut linting.moves));
     }
 
-    /// What `moves` break, by check, or what those before them broke; `None` when it was stopped.
+    /// Counts the findings anew, and what `moves` break.
     fn lint_once(
         &self,
         loaded: &Arc<Loaded>,
-        (moves, ours, stop): (Option<&SiteMoves>, Option<OurAddresses>, &AtomicBool),
+        (moves, ours, stop): (Option<&SiteMoves>, Option<Arc<dyn OurAddresses>>, &AtomicBool),
         now: SystemTime,
-    ) -> Option<BTreeMap<&'static str, u64>> {
+    ) -> Pass {
         let before = lock(&self.linting).older.clone();
         let lists = match Lists::load(&self.settings.lint) {
             Ok(lists) => lists,
             Err(error) => {
                 tracing::warn!(%error, "list of registry.lint not used, findings are not counted anew");
-                return Some(before);
+                return Pass::NotCounted;
             }
         };
         lock(&self.linting).dates.clone_from(&lists.dates);
-        let is_ours = |net: &IpNet| ours.as_ref().is_none_or(|ours| ours(net));
+        let is_ours = |net: &IpNet| ours.as_ref().is_none_or(|ours| ours.is_ours(net));
         let options = Options {
             ours: Some((&self.settings.provider, &is_ours)),
             findings_max: 0,
@@ -133,14 +150,15 @@ impl Store {
             stop: Some(stop),
             ..Options::new(Day::at(now), &lists)
         };
-        let (found, reasons) = lint_loaded(&self.settings, loaded, &options, now)?;
+        let Some((found, reasons)) = lint_loaded(&self.settings, loaded, &options, now) else { return Pass::Stopped };
         for reason in reasons {
             tracing::debug!(%reason, "file not linted");
         }
         let older = match moves {
             None => before,
             Some(moves) => {
-                let older = moves.findings(&loaded.snapshot, &Options { findings_max: LOGGED_MAX, ..options })?;
+                let options = Options { findings_max: LOGGED_MAX, ..options };
+                let Some(older) = moves.findings(&loaded.snapshot, &options) else { return Pass::Stopped };
                 for finding in &older.issues {
                     tracing::warn!(%finding, "registry change against the rules");
                 }
@@ -152,21 +170,27 @@ impl Store {
             *by_rule.entry(rule).or_default() += count;
         }
         self.counters.linted(by_rule);
-        Some(older)
+        Pass::Done(older)
     }
 
-    fn lint_subject(&self, loaded: &Loaded, now: SystemTime) -> (u64, Day, Vec<Option<Stamp>>) {
+    fn lint_subject(&self, loaded: &Loaded, now: SystemTime) -> Subject {
+        let ranges = lock(&self.linting).ours.as_ref().map_or(0, |ours| ours.generation());
         let stamps = self.settings.lint.paths().map(|path: &PathBuf| Stamp::at(path).ok()).collect();
-        (loaded.snapshot.generation(), Day::at(now), stamps)
+        (loaded.snapshot.generation(), ranges, Day::at(now), stamps)
     }
 
     /// Remembers what an admitted plan, to be `generation`, does to sites: for the next pass.
     pub(super) fn note_moves(&self, state: &State, plan: &Plan, generation: u64) {
         let mut linting = lock(&self.linting);
         linting.moves_generation = generation;
+        let Diff { added, changed, removed, .. } = plan.diff;
+        if added + changed + removed > plan.diff.changes.len() {
+            tracing::info!(added, changed, removed, "too many changes to hold domains of sites against those before");
+            return linting.moves.forget();
+        }
         for change in &plan.diff.changes {
             if linting.moves.is_full() {
-                return;
+                return linting.moves.forget();
             }
             let name = change.domain().as_ref();
             let old = (!matches!(change, Change::Added(_))).then(|| state.table.find(name)).flatten();

@@ -100,6 +100,9 @@ fn package_is_the_same_twice_and_as_its_tools_want_it() {
         " ./usr/share/bash-completion/completions/icpgate\n",
         " ./usr/share/doc/icpgate/copyright\n",
         " ./usr/share/icpgate/ranges/mainland-v4.txt\n",
+        // Where README and alerts say that they are.
+        " ./usr/share/doc/icpgate/conf/README.md\n",
+        " ./usr/share/doc/icpgate/conf/icpgate.full.toml\n",
     ] {
         assert!(contents.contains(file), "{file}: {contents}");
     }
@@ -125,9 +128,12 @@ fn package_installs_serves_and_leaves_nothing() {
     let users = fs::read_to_string(at("etc/passwd")).expect("users");
     assert!(users.starts_with("icpgate:x:"), "{users}");
     assert!(at("var/lib/icpgate").is_dir() && at("var/log/icpgate").is_dir());
+    runbooks_are_there(root.path());
     serves(root.path());
-    // What an operator and the gate add goes with the rest.
-    for file in ["etc/icpgate/registry/more.csv", "var/lib/icpgate/registry.snap", "var/log/icpgate/verdicts.jsonl.1"] {
+    // What the gate adds goes with the rest, and what an operator adds stays.
+    fs::create_dir_all(at("etc/systemd/system/icpgate.service.d")).expect("a directory");
+    let kept = ["etc/icpgate/registry/more.csv", "etc/systemd/system/icpgate.service.d/override.conf"];
+    for file in kept.into_iter().chain(["var/lib/icpgate/registry.snap", "var/log/icpgate/verdicts.jsonl.1"]) {
         fs::write(at(file), "").expect("writes");
     }
     dpkg(root.path(), &["--remove", "icpgate"]);
@@ -140,11 +146,73 @@ fn package_installs_serves_and_leaves_nothing() {
     let is_others = |name: &String| {
         let files = ["passwd", "group", "shadow", "gshadow", ".pwd.lock", "subuid", "subgid"];
         let of_users = name.strip_prefix("etc/").is_some_and(|name| files.contains(&name.trim_end_matches('-')));
-        of_users || ["etc", "var", "var/lib", "var/log", "run"].contains(&name.as_str())
+        let is_kept = kept.iter().any(|file| Path::new(file).starts_with(name));
+        of_users || is_kept || ["var", "var/lib", "var/log", "run"].contains(&name.as_str())
     };
     assert_eq!(left.iter().filter(|name| !is_others(name)).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert!(kept.iter().all(|file| at(file).exists()));
+    // Files that the user owns elsewhere must not become another user's.
     let users = fs::read_to_string(at("etc/passwd")).expect("users");
-    assert!(!users.contains("icpgate"), "{users}");
+    assert!(users.starts_with("icpgate:x:"), "{users}");
+}
+
+/// The alerts that are installed name pages and sections that are installed.
+fn runbooks_are_there(root: &Path) {
+    let alerts = fs::read_to_string(root.join("usr/share/icpgate/prometheus/alerts.yml")).expect("alerts");
+    let urls: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: ")).collect();
+    assert!(urls.len() > 30, "{urls:?}");
+    for url in urls {
+        let (page, section) = url.strip_prefix("file:///").and_then(|url| url.split_once('#')).expect(url);
+        let text = fs::read_to_string(root.join(page)).expect(page);
+        assert!(text.lines().any(|line| line.to_lowercase() == format!("### {section}")), "{url}");
+    }
+}
+
+/// Has the package's script follow an upgrade, with a `systemctl` that says `pids` one after the other and then the last
+/// for ever; what it says.
+fn followed(pids: &[u32]) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().expect("a directory");
+    let left: String = pids.iter().map(|pid| format!("{pid}\n")).collect();
+    fs::write(dir.path().join("pids"), left).expect("writes");
+    // Time passes without a wait.
+    let systemctl = "[ $1 = show ] || exit 0\ncd \"$(dirname \"$0\")\"\nhead -1 pids\n\
+                     [ $(wc -l <pids) = 1 ] || sed -i 1d pids\n";
+    for (name, text) in [("systemctl", systemctl), ("sleep", "")] {
+        let file = dir.path().join(name);
+        fs::write(&file, format!("#!/bin/sh\n{text}")).expect("writes");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("rights");
+    }
+    let paths = format!("{}:{}", dir.path().display(), std::env::var("PATH").expect("paths"));
+    let script = format!("set -- none; . {}; follow 2>&1", path("conf/debian/postinst").display());
+    let output = Command::new("sh").args(["-c", &script]).env("PATH", paths).output().expect("a shell");
+    assert!(output.status.success(), "{output:?}");
+    let asked = fs::read_to_string(dir.path().join("pids")).expect("a file").lines().count();
+    format!("{}{asked} left", String::from_utf8_lossy(&output.stdout))
+}
+
+#[test]
+fn an_upgrade_waits_for_a_gate_that_lives_and_for_no_other() {
+    // A process without a child, and one whose child lives for as long as it does.
+    let alone = Process(Command::new("cat").stdin(Stdio::piped()).spawn().expect("starts"));
+    let with_next = Command::new("sh").args(["-c", "cat; :"]).stdin(Stdio::piped()).spawn().expect("starts");
+    let (before, with_next) = (alone.0.id(), Process(with_next));
+    let said = followed(&[before; 50]);
+    assert!(said.contains("did not come to serve, the old one goes on"), "{said}");
+    assert!(said.ends_with("44 left"), "after five looks: {said}");
+    let said = followed(&[before, before, 4711]);
+    assert!(said.contains("icpgate: process 4711 serves"), "{said}");
+    let before = with_next.0.id();
+    while !Command::new("grep")
+        .args(["-q", ".", &format!("/proc/{before}/task/{before}/children")])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        std::thread::yield_now();
+    }
+    let pids: Vec<u32> = std::iter::repeat_n(before, 100).chain([4712]).collect();
+    let said = followed(&pids);
+    assert!(said.contains("icpgate: process 4712 serves"), "{said}");
 }
 
 /// A child that ends with the value.
