@@ -19,7 +19,8 @@
 //! |---|---|
 //! | [`model`] | the vocabulary: names, filing numbers, addresses, products, subjects. No I/O, no clock. |
 //! | [`clients`], [`count`], [`credentials`], [`drain`] | shares of places; counters; certificates with their keys; stop. |
-//! | [`meter`], [`priority`], [`sockets`], [`watch`] | floods of HTTP/2; thread priorities; listening sockets; files that change. |
+//! | [`meter`], [`priority`], [`proxy_header`] | floods of HTTP/2; thread priorities; the PROXY protocol. |
+//! | [`sockets`], [`watch`] | listening sockets; files that change. |
 //! | [`registry`] | formats → filings and issues → index → snapshot → diff → admission → store, with reload. |
 //! | [`ranges`] | address ranges with tags, importers, the lookup table, the CNAME-suffix product table. |
 //! | [`policy`] | [`policy::judge()`]: the one pure decision; rules, reasons, its steps, the view of one moment, the sink. |
@@ -52,6 +53,7 @@ pub mod model;
 pub mod ops;
 pub mod policy;
 pub mod priority;
+pub mod proxy_header;
 pub mod ranges;
 pub mod registry;
 pub mod sockets;

@@ -1,5 +1,6 @@
 //! What the DNS plane counts. Sums close: queries = responses + dropped, once nothing is in flight.
 
+use super::proxied::HeaderOutcome;
 use super::question::DecodeError;
 use super::send::Transport;
 use crate::count::{Counter, Gauge, Labels, Observe, Sample};
@@ -77,6 +78,7 @@ pub struct Counters {
     handshakes: [[Counter; Handshake::ALL.len()]; Transport::ALL.len()],
     http_refusals: [Counter; HTTP_REFUSALS.len()],
     floods: [Counter; Flood::ALL.len()],
+    proxy_headers: [Counter; HeaderOutcome::ALL.len()],
     /// Connections of DNS over QUIC ended because the client broke its rules.
     pub quic_protocol_errors: Counter,
     /// Packets that got no answer: not queries, or blocked by silence.
@@ -151,6 +153,16 @@ impl Counters {
         self.floods[kind as usize].value()
     }
 
+    /// Counts what stood where a PROXY header has to.
+    pub fn proxy_header(&self, outcome: HeaderOutcome) {
+        self.proxy_headers[outcome as usize].increment();
+    }
+
+    /// PROXY headers with an outcome so far.
+    pub fn proxy_headers(&self, outcome: HeaderOutcome) -> u64 {
+        self.proxy_headers[outcome as usize].value()
+    }
+
     /// Counts a look into the cache.
     pub fn cache(&self, outcome: CacheOutcome) {
         self.cache[outcome as usize].increment();
@@ -210,6 +222,9 @@ impl Observe for Counters {
         }
         for ((_, kind), counter) in Flood::ALL.iter().zip(&self.floods) {
             show("dns_http2_floods_total", &[("kind", kind)], count(counter));
+        }
+        for (outcome, counter) in HeaderOutcome::ALL.iter().zip(&self.proxy_headers) {
+            show("dns_proxy_headers_total", &[("outcome", outcome.label())], count(counter));
         }
         for (action, counter) in [("drop", &self.limited_dropped), ("slip", &self.limited_slipped)] {
             show("dns_rate_limited_total", &[("action", action)], count(counter));

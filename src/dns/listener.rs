@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::accept::{self, Limits};
 use super::handler::Gate;
+use super::proxied::Front;
 use super::quic::{self, Endpoint};
 use super::secure::Servers;
 use super::send::Transport;
@@ -59,6 +60,8 @@ pub struct Plane {
     gate: Arc<Gate>,
     udp: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
+    proxied_udp: Vec<UdpSocket>,
+    proxied_tcp: Vec<TcpListener>,
     tls: Vec<TcpListener>,
     https: Vec<TcpListener>,
     quic: Vec<Endpoint>,
@@ -76,12 +79,10 @@ impl Plane {
         let zones = Zones::load(&settings.zones).await?;
         let upstreams = Upstreams::new(&settings).map_err(|error| BindError::Upstream(error.to_string()))?;
         let servers = Servers::load(&settings)?;
-        let (mut udp, mut tcp) = (Vec::new(), Vec::new());
-        for &addr in &settings.listen {
-            let (each, listener) = bind_pair(addr, settings.udp_sockets.max(1), sockets)?;
-            udp.extend(each);
-            tcp.push(listener);
-        }
+        let udp_sockets = settings.udp_sockets.max(1);
+        let (udp, tcp) = bind_pairs(&settings.listen, "dns", udp_sockets, sockets)?;
+        let (proxied_udp, proxied_tcp) =
+            bind_pairs(&settings.proxy_protocol.listen, "dns proxied", udp_sockets, sockets)?;
         let bind_all = |addrs: &[SocketAddr], plane| -> Result<Vec<TcpListener>, BindError> {
             addrs.iter().map(|&addr| bind_stream(addr, plane, sockets)).collect()
         };
@@ -94,7 +95,7 @@ impl Plane {
         settings.https.listen = addrs_of(&https);
         settings.quic.listen = quic.iter().map(Endpoint::addr).collect();
         let gate = Arc::new(Gate::new(settings, view, sink, counters, zones, upstreams, servers));
-        Ok(Self { gate, udp, tcp, tls, https, quic })
+        Ok(Self { gate, udp, tcp, proxied_udp, proxied_tcp, tls, https, quic })
     }
 
     /// The plane without its sockets, to replace zones and read health.
@@ -105,6 +106,11 @@ impl Plane {
     /// The addresses it listens on; UDP and TCP share each.
     pub fn addrs(&self) -> Vec<SocketAddr> {
         addrs_of(&self.tcp)
+    }
+
+    /// The addresses it listens on for proxies; UDP and TCP share each.
+    pub fn proxied_addrs(&self) -> Vec<SocketAddr> {
+        addrs_of(&self.proxied_tcp)
     }
 
     /// The addresses it listens on with DNS over TLS.
@@ -124,7 +130,8 @@ impl Plane {
 
     /// True with a socket of any kind.
     pub fn is_listening(&self) -> bool {
-        !(self.tcp.is_empty() && self.tls.is_empty() && self.https.is_empty() && self.quic.is_empty())
+        let streams = [&self.tcp, &self.proxied_tcp, &self.tls, &self.https];
+        streams.iter().any(|listeners| !listeners.is_empty()) || !self.quic.is_empty()
     }
 
     /// Serves until the drain is over: no new work after `Draining`, everything ends at `Stopped`.
@@ -132,14 +139,22 @@ impl Plane {
     /// Panics if a listener did: a plane that has lost one of its sockets must not look alive.
     pub async fn run(self, mut drain: DrainWatch) {
         let mut tasks = JoinSet::new();
-        for socket in self.udp {
-            tasks.spawn(udp::serve(self.gate.clone(), socket, drain.clone()));
+        for (front, sockets) in [(Front::Clients, self.udp), (Front::Proxies, self.proxied_udp)] {
+            for socket in sockets {
+                tasks.spawn(udp::serve(self.gate.clone(), socket, front, drain.clone()));
+            }
         }
         let limits = Arc::new(Limits::new(self.gate.settings()));
-        let all = [(Transport::Tcp, self.tcp), (Transport::Tls, self.tls), (Transport::Https, self.https)];
-        for (transport, listeners) in all {
+        let all = [
+            (Transport::Tcp, Front::Clients, self.tcp),
+            (Transport::Tcp, Front::Proxies, self.proxied_tcp),
+            (Transport::Tls, Front::Clients, self.tls),
+            (Transport::Https, Front::Clients, self.https),
+        ];
+        for (transport, front, listeners) in all {
             for listener in listeners {
-                tasks.spawn(accept::serve(self.gate.clone(), listener, transport, limits.clone(), drain.clone()));
+                let (gate, limits) = (self.gate.clone(), limits.clone());
+                tasks.spawn(accept::serve(gate, listener, (transport, front), limits, drain.clone()));
             }
         }
         for endpoint in self.quic {
@@ -177,12 +192,29 @@ fn bind_stream(addr: SocketAddr, plane: &'static str, sockets: &Sockets) -> Resu
     Ok(listener)
 }
 
+/// Sockets for both UDP and TCP at each of `addrs`.
+fn bind_pairs(
+    addrs: &[SocketAddr],
+    plane: &'static str,
+    udp_sockets: usize,
+    sockets: &Sockets,
+) -> Result<(Vec<UdpSocket>, Vec<TcpListener>), BindError> {
+    let (mut udp, mut tcp) = (Vec::new(), Vec::new());
+    for &addr in addrs {
+        let (each, listener) = bind_pair(addr, plane, udp_sockets, sockets)?;
+        udp.extend(each);
+        tcp.push(listener);
+    }
+    Ok((udp, tcp))
+}
+
 fn bind_pair(
     addr: SocketAddr,
+    plane: &'static str,
     udp_sockets: usize,
     sockets: &Sockets,
 ) -> Result<(Vec<UdpSocket>, TcpListener), BindError> {
-    let id = |transport| SocketId { plane: "dns", transport, addr };
+    let id = |transport| SocketId { plane, transport, addr };
     let failed = |source| BindError::Socket { addr, transport: "udp", source };
     let bind =
         |at| sockets.inherit(id("udp")).map_or_else(|| bind_udp(at), |socket| Ok(socket.into())).and_then(udp::prepare);

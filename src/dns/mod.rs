@@ -25,6 +25,7 @@ mod https;
 pub mod listener;
 pub mod mmsg;
 mod protect;
+mod proxied;
 pub mod question;
 mod quic;
 pub mod rate;
@@ -41,4 +42,5 @@ pub mod zones;
 
 pub use counters::Counters;
 pub use listener::{BindError, Plane};
+pub use proxied::HeaderOutcome;
 pub use settings::Settings;

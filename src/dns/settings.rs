@@ -135,6 +135,15 @@ pub struct Secure {
     pub certificate: Option<CertificateFiles>,
 }
 
+/// Listeners for proxies that say who asks (PROXY protocol, version 2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// UDP and TCP listen addresses, of proxies alone.
+    pub listen: Vec<SocketAddr>,
+    /// The proxies that are believed; there with a listen address.
+    pub from: Vec<IpNet>,
+}
+
 /// Checked settings of the DNS plane.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -148,6 +157,8 @@ pub struct Settings {
     pub https_path: String,
     /// DNS over QUIC (RFC 9250).
     pub quic: Secure,
+    /// UDP and TCP behind proxies.
+    pub proxy_protocol: ProxyProtocol,
     /// What clients are told who ask which server answers (RFC 5001); empty for nothing.
     pub nsid: String,
     /// Whether clients with cookies get ours (RFC 7873).
@@ -211,6 +222,7 @@ impl Settings {
             https: Secure::default(),
             https_path: "/dns-query".to_owned(),
             quic: Secure::default(),
+            proxy_protocol: ProxyProtocol::default(),
             nsid: String::new(),
             cookies: true,
             cookie_secrets: Vec::new(),

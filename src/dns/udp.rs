@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::handler::{Client, Gate, Taken};
 use super::mmsg::{Answers, Batch, Way, tell_destination};
+use super::proxied::{self, Front};
 use super::question::Query;
 use super::send::Transport;
 use crate::drain::{DrainWatch, Phase};
@@ -48,10 +49,10 @@ pub fn prepare(socket: UdpSocket) -> io::Result<UdpSocket> {
 /// Serves a socket until the drain, then until the answers in work are sent.
 ///
 /// Panics if its thread did: a plane that has lost one of its sockets must not look alive.
-pub async fn serve(gate: Arc<Gate>, socket: UdpSocket, drain: DrainWatch) {
+pub async fn serve(gate: Arc<Gate>, socket: UdpSocket, front: Front, drain: DrainWatch) {
     let socket = Arc::new(socket);
     let (sender, mut waiting) = mpsc::channel(WAITING_MAX);
-    let thread = start(gate.clone(), socket.clone(), sender, drain);
+    let thread = start(gate.clone(), socket.clone(), front, sender, drain);
     let mut working = JoinSet::new();
     // Ends with the thread, which holds the sender.
     while let Some(Waiting { query, client, way }) = waiting.recv().await {
@@ -76,6 +77,7 @@ pub async fn serve(gate: Arc<Gate>, socket: UdpSocket, drain: DrainWatch) {
 fn start(
     gate: Arc<Gate>,
     socket: Arc<UdpSocket>,
+    front: Front,
     waiting: mpsc::Sender<Waiting>,
     drain: DrainWatch,
 ) -> io::Result<JoinHandle<()>> {
@@ -87,7 +89,7 @@ fn start(
                 Ok(count) => {
                     for i in 0..count {
                         let (octets, way) = batch.get(i);
-                        take(&gate, octets, way, &mut answers, &waiting);
+                        take(&gate, front, octets, way, &mut answers, &waiting);
                     }
                     send(&gate, &socket, &mut answers);
                 }
@@ -103,10 +105,15 @@ fn start(
 }
 
 /// Answers a query, or hands it on.
-fn take(gate: &Gate, octets: &[u8], way: &Way, answers: &mut Answers, waiting: &mpsc::Sender<Waiting>) {
+fn take(gate: &Gate, front: Front, octets: &[u8], way: &Way, answers: &mut Answers, waiting: &mpsc::Sender<Waiting>) {
     let Some(peer) = way.peer() else { return };
-    let client = Client { addr: SocketAddr::ip(&peer), transport: Transport::Udp };
-    match gate.take(octets, client) {
+    let asked = match front {
+        Front::Clients => Some((SocketAddr::ip(&peer), octets)),
+        Front::Proxies => proxied::open(gate, octets, peer),
+    };
+    let Some((addr, query)) = asked else { return };
+    let client = Client { addr, transport: Transport::Udp };
+    match gate.take(query, client) {
         Taken::Answered(message) => answers.push(message, way),
         Taken::Dropped => {}
         Taken::Waiting(query) => {

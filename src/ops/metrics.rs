@@ -73,6 +73,7 @@ pub const FAMILIES: &[Family] = &[
     counter("dns_handshakes_total", &["transport", "outcome"], "Handshakes of DNS over TLS, HTTPS and QUIC."),
     counter("dns_http2_floods_total", &["kind"], "Connections of DNS over HTTPS ended as floods."),
     counter("dns_http_refusals_total", &["status"], "Requests of DNS over HTTPS that carry no query."),
+    counter("dns_proxy_headers_total", &["outcome"], "What stood where a PROXY header has to, by what became of it."),
     counter("dns_queries_total", &["transport", "type"], "Decoded queries."),
     counter("dns_quic_protocol_errors_total", &[], "Connections of DNS over QUIC ended for a broken rule."),
     counter("dns_rate_limited_total", &["action"], "Responses over the limit of rates, not sent or sent short."),

@@ -14,6 +14,7 @@ mod dns_bypass;
 mod dns_companions;
 mod dns_properties;
 mod dns_protection;
+mod dns_proxied;
 mod dns_secure;
 mod dns_udp;
 mod dns_upstream;

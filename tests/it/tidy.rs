@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// know each other.
 const LAYERS: [&[&str]; 12] = [
     &["model"],
-    &["clients", "count", "credentials", "drain", "meter", "priority", "sockets", "watch"],
+    &["clients", "count", "credentials", "drain", "meter", "priority", "proxy_header", "sockets", "watch"],
     &["registry"],
     &["ranges"],
     &["policy"],

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::{Checker, others_can_read, path, size};
 use crate::config::spec::Spec;
-use crate::config::spec::dns::{DnsBlockSpec, DnsSpec, HttpsSpec, RateLimitSpec, UpstreamSpec, ZoneSpec};
+use crate::config::spec::dns::{DnsBlockSpec, DnsProxySpec, DnsSpec, HttpsSpec, RateLimitSpec, UpstreamSpec, ZoneSpec};
 use crate::config::upstream;
 use crate::credentials::CertificateFiles;
 use crate::dns::Settings;
 use crate::dns::cookies::{SECRET_OCTETS, Secret};
 use crate::dns::rate::RateLimit;
-use crate::dns::settings::{Block, BlockAction, Secure, UpstreamGroup, ZoneFile};
+use crate::dns::settings::{Block, BlockAction, ProxyProtocol, Secure, UpstreamGroup, ZoneFile};
 use crate::dns::zones;
 use crate::model::DomainName;
 
@@ -27,9 +27,11 @@ impl Checker<'_> {
     pub(super) fn dns(&mut self, spec: &Spec) -> Settings {
         let text = &spec.dns;
         let listen = self.sockets("dns.listen", &text.listen);
-        let secure = self.secure(text, &listen);
+        let proxy_protocol = self.dns_proxies(&text.proxy_protocol, &listen);
+        let plain: Vec<SocketAddr> = listen.iter().chain(&proxy_protocol.listen).copied().collect();
+        let secure = self.secure(text, &plain);
         let all: Vec<SocketAddr> =
-            listen.iter().chain(secure.iter().flat_map(|secure| &secure.listen)).copied().collect();
+            plain.iter().chain(secure.iter().flat_map(|secure| &secure.listen)).copied().collect();
         let [tls, https, quic] = secure;
         let allow_from = self.prefixes("dns.allow-from", &text.allow_from);
         if !all.is_empty() && text.allow_from.is_empty() {
@@ -73,11 +75,35 @@ impl Checker<'_> {
             rate_limit: self.rate_limit(&text.rate_limit),
             inflight_per_client_max: size(text.inflight_per_client_max),
             listen,
+            proxy_protocol,
             tls,
             https,
             quic,
             allow_from,
         }
+    }
+
+    /// The listeners for proxies, with those that are believed.
+    fn dns_proxies(&mut self, text: &DnsProxySpec, plain: &[SocketAddr]) -> ProxyProtocol {
+        const FROM: &str = "dns.proxy-protocol.from";
+        let listen = self.sockets("dns.proxy-protocol.listen", &text.listen);
+        let from = self.prefixes(FROM, &text.from);
+        if !text.listen.is_empty() && text.from.is_empty() {
+            self.refuse(
+                FROM,
+                "",
+                "is needed by dns.proxy-protocol.listen; expected prefixes of the proxies before the gate",
+            );
+        }
+        if text.listen.is_empty() && !text.from.is_empty() {
+            self.warn(FROM, "has no effect: dns.proxy-protocol.listen is empty");
+        }
+        if from.iter().any(|prefix| prefix.prefix_len() == 0) {
+            let message = "whoever reaches this listener may ask in anybody's name; expected prefixes of proxies";
+            self.warn(FROM, message);
+        }
+        self.not_twice("dns.proxy-protocol", &listen, plain);
+        ProxyProtocol { listen, from }
     }
 
     /// The encrypted listeners: TLS, HTTPS, QUIC.

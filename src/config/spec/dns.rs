@@ -20,6 +20,8 @@ pub struct DnsSpec {
     pub https: HttpsSpec,
     /// DNS over QUIC (RFC 9250).
     pub quic: SecureSpec,
+    /// UDP and TCP for proxies that say who asks.
+    pub proxy_protocol: DnsProxySpec,
     /// What clients are told who ask which server answers (NSID, RFC 5001); "" for nothing.
     pub nsid: String,
     /// Give clients that have cookies ours (RFC 7873): who returns one is not limited in rates.
@@ -94,6 +96,7 @@ impl Default for DnsSpec {
             tls: SecureSpec::default(),
             https: HttpsSpec::default(),
             quic: SecureSpec::default(),
+            proxy_protocol: DnsProxySpec::default(),
             nsid: settings.nsid.clone(),
             cookies: settings.cookies,
             cookie_secret_file: String::new(),
@@ -219,6 +222,16 @@ impl Default for HttpsSpec {
         let SecureSpec { listen, certificate, key } = SecureSpec::default();
         Self { listen, certificate, key, path: Settings::new().https_path }
     }
+}
+
+/// `dns.proxy-protocol`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DnsProxySpec {
+    /// Addresses and ports for UDP and TCP with PROXY headers of version 2; none where no proxy stands before the gate.
+    pub listen: Vec<String>,
+    /// Prefixes of the proxies that are believed; what others send there is dropped.
+    pub from: Vec<String>,
 }
 
 /// One entry of `dns.zones`.

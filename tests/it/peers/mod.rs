@@ -7,6 +7,7 @@ mod browser;
 mod clients;
 mod console;
 mod dns_secure;
+mod dnsdist;
 mod h2;
 mod package;
 mod profiles;
