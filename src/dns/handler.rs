@@ -317,7 +317,11 @@ impl Gate {
                 entry.age_seconds()
             }
             Freshness::Stale => {
-                errors.push(ExtendedError::new(info_code::STALE_ANSWER, "no upstream answered"));
+                let is_nxdomain = entry.answer.rcode() == rcode::NXDOMAIN;
+                let code = if is_nxdomain { info_code::STALE_NXDOMAIN } else { info_code::STALE_ANSWER };
+                // An upstream's word on how old its answer is, is said once and as ours.
+                errors.retain(|error| !matches!(error.code, info_code::STALE_ANSWER | info_code::STALE_NXDOMAIN));
+                errors.push(ExtendedError::new(code, "no upstream answered"));
                 self.clear_aa(&mut finished, entry);
                 let owned = finished.to_mut();
                 for &at in &owned.ttl_offsets {
@@ -389,8 +393,13 @@ impl Gate {
 
     fn error(&self, query: &Query, client: Client, code: u16, error: Option<(u16, &str)>) -> Taken {
         let errors: Vec<ExtendedError> = error.map(|(code, text)| ExtendedError::new(code, text)).into_iter().collect();
+        self.failure(query, client, code, &errors)
+    }
+
+    /// A response without records, with why.
+    fn failure(&self, query: &Query, client: Client, code: u16, errors: &[ExtendedError]) -> Taken {
         let finished = rewrite::empty(&query.question, self.own_flags(), code);
-        self.answered(&finished, client, &self.delivery(query, client, 0, &errors))
+        self.answered(&finished, client, &self.delivery(query, client, 0, errors))
     }
 
     fn undecodable(&self, packet: &[u8], error: DecodeError) -> Taken {
@@ -443,7 +452,11 @@ impl Gate {
             self.counters.cache(CacheOutcome::Stale);
             return self.send(&view, now, query, client, &entry, &judged, Freshness::Stale);
         }
-        self.error(query, client, rcode::SERVFAIL, Some((info_code::NO_REACHABLE_AUTHORITY, &error.to_string())))
+        let mut errors = vec![ExtendedError::new(info_code::NO_REACHABLE_AUTHORITY, error.to_string())];
+        if error == UpstreamError::Broken {
+            errors.push(ExtendedError::new(info_code::NETWORK_ERROR, ""));
+        }
+        self.failure(query, client, rcode::SERVFAIL, &errors)
     }
 
     /// A stale answer with its judgement, on companions as old as it is.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::cookies::Secret;
+use super::edns::PASSED;
 use super::rate::RateLimit;
 use crate::credentials::CertificateFiles;
 use crate::model::DomainName;
@@ -187,6 +188,8 @@ pub struct Settings {
     pub upstream_down: UpstreamDown,
     /// Blocked names.
     pub block: Block,
+    /// Extended error codes of upstreams that are passed on, without their texts (RFC 8914).
+    pub ede_pass: Vec<u16>,
     /// Families.
     pub judge_families: JudgeFamilies,
     /// TTL cap of answers that lead to the mainland (D-D26).
@@ -243,6 +246,7 @@ impl Settings {
                 ttl_seconds: 30,
                 ede_code: 16,
             },
+            ede_pass: PASSED.to_vec(),
             judge_families: JudgeFamilies::Both,
             mainland_ttl_max: Duration::from_secs(300),
             cache_bytes_max: 64 << 20,

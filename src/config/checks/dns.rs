@@ -11,6 +11,7 @@ use crate::config::upstream;
 use crate::credentials::CertificateFiles;
 use crate::dns::Settings;
 use crate::dns::cookies::{SECRET_OCTETS, Secret};
+use crate::dns::edns::{PASSED_MAX, info_code};
 use crate::dns::rate::RateLimit;
 use crate::dns::settings::{Block, BlockAction, ProxyProtocol, Secure, UpstreamGroup, ZoneFile};
 use crate::dns::zones;
@@ -57,6 +58,7 @@ impl Checker<'_> {
             resolve_timeout: Duration::from_millis(text.resolve_timeout_milliseconds),
             upstream_down: spec.policy.on_upstream_down.into(),
             block: self.dns_block(&text.block),
+            ede_pass: self.ede_pass(text),
             judge_families: text.judge_families.into(),
             mainland_ttl_max: Duration::from_secs(text.mainland_ttl_max_seconds),
             cache_bytes_max: size(text.cache_bytes_max),
@@ -206,6 +208,29 @@ impl Checker<'_> {
         let RateLimitSpec { responses_per_second, slip, ipv4_prefix, ipv6_prefix, .. } = *text;
         let exempt = self.prefixes("dns.rate-limit.exempt", &text.exempt);
         RateLimit { responses_per_second, slip, ipv4_prefix, ipv6_prefix, exempt }
+    }
+
+    /// Extended errors of upstreams: those about who asks are about this gate.
+    fn ede_pass(&mut self, text: &DnsSpec) -> Vec<u16> {
+        const KEY: &str = "dns.ede-pass";
+        let codes = &text.ede_pass;
+        if codes.len() > PASSED_MAX {
+            self.refuse(KEY, &codes.len().to_string(), format!("too many codes; expected at most {PASSED_MAX}"));
+        }
+        for (i, code) in codes.iter().enumerate() {
+            let key = format!("{KEY}[{i}]");
+            if codes[..i].contains(code) {
+                self.refuse(&key, &code.to_string(), "is there twice");
+            }
+            if *code == info_code::PROHIBITED {
+                let message = "is about who asks the upstream, which is this gate; expected codes about answers";
+                self.refuse(&key, &code.to_string(), message);
+            }
+        }
+        if codes.contains(&text.block.ede_code) {
+            self.warn(KEY, "holds dns.block.ede-code: clients cannot tell a block here from one of an upstream");
+        }
+        codes.clone()
     }
 
     fn dns_block(&mut self, text: &DnsBlockSpec) -> Block {

@@ -1,6 +1,6 @@
 //! Questions to other servers: groups by suffix, choice, health, coalescing; the exchanges themselves are in `exchange`.
 //!
-//! What an upstream says is passed on octet for octet: DO, CD, rcodes, CNAMEs and extended errors stay as they were.
+//! What an upstream says comes back octet for octet: DO, CD, rcodes, CNAMEs and extended errors stay as they were.
 
 mod exchange;
 mod server;
@@ -31,6 +31,9 @@ pub enum UpstreamError {
     /// The settings cannot be used.
     #[error("{0}")]
     BadSettings(String),
+    /// No server could be talked to: refused connections, broken handshakes, answers that are none.
+    #[error("every exchange with an upstream broke off")]
+    Broken,
     /// No group covers the name.
     #[error("no upstream is configured for this name")]
     NoUpstream,
@@ -168,21 +171,29 @@ impl Group {
 
     /// Asks server after server. A failure code is kept in case nobody does better.
     async fn ask(&self, question: &Question, deadline: Instant) -> Outcome {
-        let mut failure = None;
+        let (mut failure, mut is_broken, mut is_silent) = (None, false, false);
         for server in self.order() {
             if Instant::now() >= deadline {
                 break;
             }
-            let Ok(message) = server.exchange(question, deadline).await else { continue };
-            if !answers(&message, question) {
-                continue;
-            }
+            let message = match server.exchange(question, deadline).await {
+                Ok(message) if answers(&message, question) => message,
+                Err(error) if error.is_silence() => {
+                    is_silent = true;
+                    continue;
+                }
+                Ok(_) | Err(_) => {
+                    is_broken = true;
+                    continue;
+                }
+            };
             if !is_failure(&message) {
                 return Ok(message);
             }
             failure.get_or_insert(message);
         }
-        failure.ok_or(UpstreamError::Unreachable)
+        let reason = if is_broken && !is_silent { UpstreamError::Broken } else { UpstreamError::Unreachable };
+        failure.ok_or(reason)
     }
 
     /// Servers in the order to try: those that are up first, by the group's policy.
