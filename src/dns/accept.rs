@@ -112,7 +112,8 @@ pub async fn serve(
             let _open = gate.counters().connections.enter();
             match place {
                 Held::Claimed(_held) => {
-                    serve_connection(&gate, stream, Client { addr: peer.ip(), transport }, drain).await;
+                    let client = Client::new(peer, stream.local_addr().ok(), transport);
+                    serve_connection(&gate, stream, client, drain).await;
                 }
                 Held::Unclaimed(place) => serve_proxied(&gate, stream, peer, (place, &limits), drain).await,
             }
@@ -131,13 +132,13 @@ async fn serve_proxied(
     (place, limits): (Unclaimed, &Limits),
     mut drain: DrainWatch,
 ) {
-    let addr = tokio::select! {
-        addr = proxied::read(gate, &mut stream, peer) => addr,
+    let client = tokio::select! {
+        client = proxied::read(gate, &mut stream, peer) => client,
         () = drain.reached(Phase::Draining) => return,
     };
-    let Some(addr) = addr else { return };
-    let Some(_held) = limits.claim(gate, place, addr) else { return };
-    serve_connection(gate, stream, Client { addr, transport: Transport::Tcp }, drain).await;
+    let Some(client) = client else { return };
+    let Some(_held) = limits.claim(gate, place, client.addr) else { return };
+    serve_connection(gate, stream, client, drain).await;
 }
 
 async fn serve_connection(gate: &Arc<Gate>, stream: TcpStream, client: Client, mut drain: DrainWatch) {

@@ -97,6 +97,16 @@ pub struct Counters {
     pub unreachable: Counter,
     /// Upstream or zone answers that could not be read.
     pub unreadable: Counter,
+    /// Frames of dnstap that were written.
+    pub dnstap_written: Counter,
+    /// Those that were dropped: the queue was full, or the target broke.
+    pub dnstap_dropped: Counter,
+    /// Times the target of dnstap was opened.
+    pub dnstap_opened: Counter,
+    /// Times it could not be, or broke.
+    pub dnstap_errors: Counter,
+    /// 1 while it is open.
+    pub dnstap_up: Gauge,
     /// Errors of sockets: accept, receive, send.
     pub socket_errors: Counter,
     /// Connections turned away at a limit.
@@ -211,6 +221,13 @@ impl Observe for Counters {
         ] {
             show("dns_refusals_total", &[("kind", kind)], count(counter));
         }
+        for (outcome, counter) in [("dropped", &self.dnstap_dropped), ("written", &self.dnstap_written)] {
+            show("dns_dnstap_frames_total", &[("outcome", outcome)], count(counter));
+        }
+        for (outcome, counter) in [("done", &self.dnstap_opened), ("failed", &self.dnstap_errors)] {
+            show("dns_dnstap_opened_total", &[("outcome", outcome)], count(counter));
+        }
+        show("dns_dnstap_up", &[], Sample::Count(self.dnstap_up.value()));
         for transport in Transport::ALL.into_iter().filter(|transport| transport.is_encrypted()) {
             for ((_, outcome), counter) in Handshake::ALL.iter().zip(&self.handshakes[transport as usize]) {
                 let labels = [("transport", transport.label()), ("outcome", outcome)];

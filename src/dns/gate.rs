@@ -273,7 +273,7 @@ fn may_stay(view: &View, now: SystemTime, answer: &Answer, record: &Record, addr
 }
 
 /// The extended error's text: reason, registrable domain, decision id.
-fn explain(verdict: &Verdict, name: NameRef<'_>) -> String {
+pub(super) fn explain(verdict: &Verdict, name: NameRef<'_>) -> String {
     let domain = verdict.registrable(name).unwrap_or(name);
     format!("{}; domain={domain}; id={}", verdict.reason, verdict.id(name))
 }

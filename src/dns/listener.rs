@@ -9,9 +9,12 @@ use std::sync::Arc;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::accept::{self, Limits};
+use super::dnstap::{LAST_WORDS, Output, Tap};
 use super::handler::Gate;
 use super::proxied::Front;
 use super::quic::{self, Endpoint};
@@ -65,6 +68,8 @@ pub struct Plane {
     tls: Vec<TcpListener>,
     https: Vec<TcpListener>,
     quic: Vec<Endpoint>,
+    /// What writes dnstap, and the word that ends it.
+    tap: Option<(Output, oneshot::Sender<()>)>,
 }
 
 impl Plane {
@@ -94,8 +99,15 @@ impl Plane {
         settings.tls.listen = addrs_of(&tls);
         settings.https.listen = addrs_of(&https);
         settings.quic.listen = quic.iter().map(Endpoint::addr).collect();
-        let gate = Arc::new(Gate::new(settings, view, sink, counters, zones, upstreams, servers));
-        Ok(Self { gate, udp, tcp, proxied_udp, proxied_tcp, tls, https, quic })
+        let (mut tap, mut output) = (None, None);
+        if let Some(dnstap) = settings.dnstap.clone() {
+            let (sender, frames) = Tap::new(dnstap.clone(), counters.clone());
+            let (end, ended) = oneshot::channel();
+            (tap, output) = (Some(sender), Some((Output::new(dnstap, frames, counters.clone(), ended), end)));
+        }
+        let gate = Gate::new(settings, view, sink, counters, zones, upstreams, servers).tapped(tap);
+        let (gate, tap) = (Arc::new(gate), output);
+        Ok(Self { gate, udp, tcp, proxied_udp, proxied_tcp, tls, https, quic, tap })
     }
 
     /// The plane without its sockets, to replace zones and read health.
@@ -139,6 +151,7 @@ impl Plane {
     /// Panics if a listener did: a plane that has lost one of its sockets must not look alive.
     pub async fn run(self, mut drain: DrainWatch) {
         let mut tasks = JoinSet::new();
+        let tap = self.tap.map(|(output, end)| (JoinSet::from_iter([output.run()]), end));
         for (front, sockets) in [(Front::Clients, self.udp), (Front::Proxies, self.proxied_udp)] {
             for socket in sockets {
                 tasks.spawn(udp::serve(self.gate.clone(), socket, front, drain.clone()));
@@ -163,6 +176,11 @@ impl Plane {
         tokio::select! {
             () = join_all(&mut tasks) => {}
             () = drain.reached(Phase::Stopped) => tasks.abort_all(),
+        }
+        if let Some((mut writing, end)) = tap {
+            // What was answered last is written too, as far as the reader takes it.
+            drop(end);
+            let _ = timeout(2 * LAST_WORDS, writing.join_next()).await;
         }
     }
 }

@@ -4,14 +4,15 @@
 //! only (`dns.proxy-protocol.from`, D-T19). From anybody else, and without a header, nothing is looked at and nothing is
 //! answered: a listener of its own has no clients. What is dropped here is counted, and is no query.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::handler::Gate;
+use super::handler::{Client, Gate};
+use super::send::Transport;
 use crate::proxy_header::{self, BINARY_FIXED_OCTETS, BINARY_OCTETS_MAX, ProxyHeader, ProxyHeaderError};
 
 /// Time for the header of a connection: a proxy sends it at once, and three seconds cover a segment that is lost
@@ -62,14 +63,14 @@ impl HeaderOutcome {
 }
 
 /// Who asks, and the query behind the header of a datagram from `peer`; `None` where it is dropped.
-pub fn open<'a>(gate: &Gate, datagram: &'a [u8], peer: SocketAddr) -> Option<(IpAddr, &'a [u8])> {
+pub fn open<'a>(gate: &Gate, datagram: &'a [u8], peer: SocketAddr) -> Option<(Client, &'a [u8])> {
     if !is_listed(gate, peer) {
         return None;
     }
     let (outcome, res) = match proxy_header::read_binary(datagram) {
         Ok(ProxyHeader::Whole { octets, addrs }) => {
-            let (outcome, addr) = speaker(addrs, peer);
-            (outcome, datagram.get(octets..).map(|query| (addr, query)))
+            let (outcome, client) = speaker(addrs, peer, Transport::Udp);
+            (outcome, datagram.get(octets..).map(|query| (client, query)))
         }
         Ok(ProxyHeader::Absent) => (HeaderOutcome::Absent, None),
         Ok(ProxyHeader::Partial) | Err(ProxyHeaderError) => (HeaderOutcome::Malformed, None),
@@ -89,11 +90,11 @@ pub fn is_listed(gate: &Gate, peer: SocketAddr) -> bool {
 }
 
 /// Reads the header of a connection from `peer`, and nothing behind it: who asks, or `None` where the connection ends.
-pub async fn read(gate: &Gate, stream: &mut TcpStream, peer: SocketAddr) -> Option<IpAddr> {
+pub async fn read(gate: &Gate, stream: &mut TcpStream, peer: SocketAddr) -> Option<Client> {
     let (outcome, res) = match timeout(HEADER_WAIT_MAX, read_header(stream)).await {
         Ok(Ok(addrs)) => {
-            let (outcome, addr) = speaker(addrs, peer);
-            (outcome, Some(addr))
+            let (outcome, client) = speaker(addrs, peer, Transport::Tcp);
+            (outcome, Some(client))
         }
         Ok(Err(outcome)) => (outcome, None),
         Err(_) => (HeaderOutcome::Slow, None),
@@ -122,9 +123,12 @@ async fn read_header(stream: &mut TcpStream) -> Result<Option<(SocketAddr, Socke
 }
 
 /// Who asks by a header from `peer`; lists and limits know an IPv4 address as such, however the proxy carries it.
-fn speaker(addrs: Option<(SocketAddr, SocketAddr)>, peer: SocketAddr) -> (HeaderOutcome, IpAddr) {
+fn speaker(addrs: Option<(SocketAddr, SocketAddr)>, peer: SocketAddr, transport: Transport) -> (HeaderOutcome, Client) {
+    let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
     match addrs {
-        Some((source, _)) => (HeaderOutcome::Client, source.ip().to_canonical()),
-        None => (HeaderOutcome::Own, peer.ip().to_canonical()),
+        Some((source, reached)) => {
+            (HeaderOutcome::Client, Client::new(canonical(source), Some(canonical(reached)), transport))
+        }
+        None => (HeaderOutcome::Own, Client::new(canonical(peer), None, transport)),
     }
 }

@@ -1,5 +1,6 @@
 //! Checked settings of the DNS plane.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -145,6 +146,40 @@ pub struct ProxyProtocol {
     pub from: Vec<IpNet>,
 }
 
+/// Where copies of queries and responses go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DnstapTarget {
+    /// A file, one way.
+    File(PathBuf),
+    /// A reader that listens on TCP.
+    Tcp(SocketAddr),
+    /// A reader that listens on a unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for DnstapTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file://{}", path.display()),
+            Self::Tcp(addr) => write!(f, "tcp://{addr}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// Copies of queries and responses for dnstap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dnstap {
+    /// Where they go.
+    pub to: DnstapTarget,
+    /// Who says so; empty for nobody in particular.
+    pub identity: String,
+    /// Queries of clients.
+    pub queries: bool,
+    /// Responses to them.
+    pub responses: bool,
+}
+
 /// Checked settings of the DNS plane.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -160,6 +195,8 @@ pub struct Settings {
     pub quic: Secure,
     /// UDP and TCP behind proxies.
     pub proxy_protocol: ProxyProtocol,
+    /// Copies of queries and responses; `None` for none.
+    pub dnstap: Option<Dnstap>,
     /// What clients are told who ask which server answers (RFC 5001); empty for nothing.
     pub nsid: String,
     /// Whether clients with cookies get ours (RFC 7873).
@@ -226,6 +263,7 @@ impl Settings {
             https_path: "/dns-query".to_owned(),
             quic: Secure::default(),
             proxy_protocol: ProxyProtocol::default(),
+            dnstap: None,
             nsid: String::new(),
             cookies: true,
             cookie_secrets: Vec::new(),

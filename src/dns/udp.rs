@@ -28,6 +28,14 @@ const ERROR_PAUSE: Duration = Duration::from_millis(5);
 /// Queries that wait for a turn of the runtime; more are not taken on, which answers of other queries do not wait for.
 const WAITING_MAX: usize = 1024;
 
+/// What is known of all that comes to a socket.
+#[derive(Clone, Copy)]
+struct Place {
+    front: Front,
+    /// Where it is bound.
+    reached: Option<SocketAddr>,
+}
+
 /// A query that has to wait for its answer.
 struct Waiting {
     query: Box<Query>,
@@ -82,6 +90,7 @@ fn start(
     drain: DrainWatch,
 ) -> io::Result<JoinHandle<()>> {
     let builder = std::thread::Builder::new().name("dns-udp".to_owned());
+    let place = Place { front, reached: socket.local_addr().ok() };
     builder.spawn(move || {
         let (mut batch, mut answers) = (Batch::new(), Answers::new());
         while drain.phase() == Phase::Running {
@@ -89,7 +98,7 @@ fn start(
                 Ok(count) => {
                     for i in 0..count {
                         let (octets, way) = batch.get(i);
-                        take(&gate, front, octets, way, &mut answers, &waiting);
+                        take(&gate, place, octets, way, &mut answers, &waiting);
                     }
                     send(&gate, &socket, &mut answers);
                 }
@@ -105,14 +114,13 @@ fn start(
 }
 
 /// Answers a query, or hands it on.
-fn take(gate: &Gate, front: Front, octets: &[u8], way: &Way, answers: &mut Answers, waiting: &mpsc::Sender<Waiting>) {
+fn take(gate: &Gate, place: Place, octets: &[u8], way: &Way, answers: &mut Answers, waiting: &mpsc::Sender<Waiting>) {
     let Some(peer) = way.peer() else { return };
-    let asked = match front {
-        Front::Clients => Some((SocketAddr::ip(&peer), octets)),
+    let asked = match place.front {
+        Front::Clients => Some((Client::new(peer, place.reached, Transport::Udp), octets)),
         Front::Proxies => proxied::open(gate, octets, peer),
     };
-    let Some((addr, query)) = asked else { return };
-    let client = Client { addr, transport: Transport::Udp };
+    let Some((client, query)) = asked else { return };
     match gate.take(query, client) {
         Taken::Answered(message) => answers.push(message, way),
         Taken::Dropped => {}

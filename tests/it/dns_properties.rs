@@ -277,6 +277,7 @@ fn check_one(view: &View, question: &Question, octets: Bytes) -> Result<(), Test
             question: question.clone(),
             question_octets: wire::question_octets(question.name.as_ref(), question.qtype, 1).to_ascii_uppercase(),
             edns,
+            arrived: None,
         };
         check_delivery(finished, &query, transport, &judged.errors)?;
     }

@@ -12,6 +12,7 @@ mod config;
 mod corpus;
 mod dns_bypass;
 mod dns_companions;
+mod dns_dnstap;
 mod dns_errors;
 mod dns_properties;
 mod dns_protection;

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use super::{Checker, others_can_read, path, size};
 use crate::config::spec::Spec;
-use crate::config::spec::dns::{DnsBlockSpec, DnsProxySpec, DnsSpec, HttpsSpec, RateLimitSpec, UpstreamSpec, ZoneSpec};
+use crate::config::spec::dns::{
+    DnsBlockSpec, DnsProxySpec, DnsSpec, DnstapMessage, DnstapSpec, HttpsSpec, RateLimitSpec, UpstreamSpec, ZoneSpec,
+};
 use crate::config::upstream;
 use crate::credentials::CertificateFiles;
 use crate::dns::Settings;
 use crate::dns::cookies::{SECRET_OCTETS, Secret};
 use crate::dns::edns::{PASSED_MAX, info_code};
 use crate::dns::rate::RateLimit;
-use crate::dns::settings::{Block, BlockAction, ProxyProtocol, Secure, UpstreamGroup, ZoneFile};
+use crate::dns::settings::{Block, BlockAction, Dnstap, DnstapTarget, ProxyProtocol, Secure, UpstreamGroup, ZoneFile};
 use crate::dns::zones;
 use crate::model::DomainName;
 
@@ -71,7 +73,8 @@ impl Checker<'_> {
             tcp_connections_per_client_max: size(text.tcp_connections_per_client_max),
             tcp_idle: Duration::from_secs(text.tcp_idle_seconds),
             https_path: self.https_path(&text.https.path),
-            nsid: self.nsid(&text.nsid),
+            nsid: self.nsid("dns.nsid", &text.nsid),
+            dnstap: self.dnstap(&text.dnstap, &text.nsid),
             cookies: text.cookies,
             cookie_secrets: self.cookie_secrets(&text.cookie_secret_file),
             rate_limit: self.rate_limit(&text.rate_limit),
@@ -164,12 +167,36 @@ impl Checker<'_> {
         path.to_owned()
     }
 
-    fn nsid(&mut self, text: &str) -> String {
+    fn nsid(&mut self, key: &str, text: &str) -> String {
         if text.len() > NSID_OCTETS_MAX || text.chars().any(char::is_control) {
             let message = format!("expected at most {NSID_OCTETS_MAX} octets without control characters");
-            self.refuse("dns.nsid", text, message);
+            self.refuse(key, text, message);
         }
         text.to_owned()
+    }
+
+    /// Where copies of queries and responses go, and which.
+    fn dnstap(&mut self, text: &DnstapSpec, nsid: &str) -> Option<Dnstap> {
+        let own = self.nsid("dns.dnstap.identity", &text.identity);
+        let identity = if own.is_empty() { nsid.to_owned() } else { own };
+        if text.to.is_empty() {
+            return None;
+        }
+        if text.messages.is_empty() {
+            self.refuse(
+                "dns.dnstap.messages",
+                "",
+                "nothing would be copied; expected \"client-query\", \"client-response\"",
+            );
+        }
+        let Some(to) = dnstap_target(&text.to) else {
+            let message = "expected \"unix:///PATH\", \"tcp://ADDRESS:PORT\" or \"file:///PATH\"";
+            self.refuse("dns.dnstap.to", &text.to, message);
+            return None;
+        };
+        let has = |message| text.messages.contains(&message);
+        let (queries, responses) = (has(DnstapMessage::ClientQuery), has(DnstapMessage::ClientResponse));
+        Some(Dnstap { to, identity, queries, responses })
     }
 
     /// The secrets of cookies; the file is read once, at the start.
@@ -326,6 +353,18 @@ fn zone_directories(texts: &[ZoneSpec]) -> Vec<PathBuf> {
         ZoneSpec::Named(_) => None,
     };
     texts.iter().filter_map(path).filter(|path| path.is_dir()).collect()
+}
+
+/// The target of dnstap; paths are absolute.
+fn dnstap_target(text: &str) -> Option<DnstapTarget> {
+    let (scheme, rest) = text.split_once("://")?;
+    let path = || Some(PathBuf::from(rest)).filter(|path| path.is_absolute() && path.file_name().is_some());
+    match scheme {
+        "file" => path().map(DnstapTarget::File),
+        "tcp" => rest.parse().ok().map(DnstapTarget::Tcp),
+        "unix" => path().map(DnstapTarget::Unix),
+        _ => None,
+    }
 }
 
 /// A secret of cookies in hexadecimal.

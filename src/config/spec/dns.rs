@@ -22,6 +22,8 @@ pub struct DnsSpec {
     pub quic: SecureSpec,
     /// UDP and TCP for proxies that say who asks.
     pub proxy_protocol: DnsProxySpec,
+    /// Copies of queries and responses for dnstap.
+    pub dnstap: DnstapSpec,
     /// What clients are told who ask which server answers (NSID, RFC 5001); "" for nothing.
     pub nsid: String,
     /// Give clients that have cookies ours (RFC 7873): who returns one is not limited in rates.
@@ -99,6 +101,7 @@ impl Default for DnsSpec {
             https: HttpsSpec::default(),
             quic: SecureSpec::default(),
             proxy_protocol: DnsProxySpec::default(),
+            dnstap: DnstapSpec::default(),
             nsid: settings.nsid.clone(),
             cookies: settings.cookies,
             cookie_secret_file: String::new(),
@@ -235,6 +238,35 @@ pub struct DnsProxySpec {
     pub listen: Vec<String>,
     /// Prefixes of the proxies that are believed; what others send there is dropped.
     pub from: Vec<String>,
+}
+
+/// `dns.dnstap`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DnstapSpec {
+    /// unix:///PATH or tcp://ADDRESS:PORT of a reader, or file:///PATH; "" for no dnstap.
+    pub to: String,
+    /// Who says so; "" for dns.nsid.
+    pub identity: String,
+    /// What is copied.
+    pub messages: Vec<DnstapMessage>,
+}
+
+impl Default for DnstapSpec {
+    fn default() -> Self {
+        let messages = vec![DnstapMessage::ClientQuery, DnstapMessage::ClientResponse];
+        Self { to: String::new(), identity: String::new(), messages }
+    }
+}
+
+/// A word of `dns.dnstap.messages`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DnstapMessage {
+    /// Queries of clients.
+    ClientQuery,
+    /// Responses to them, with the verdict where it blocks.
+    ClientResponse,
 }
 
 /// One entry of `dns.zones`.

@@ -8,6 +8,7 @@ mod clients;
 mod console;
 mod dns_secure;
 mod dnsdist;
+mod dnstap;
 mod h2;
 mod package;
 mod profiles;
