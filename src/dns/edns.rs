@@ -121,6 +121,8 @@ pub struct Asks {
     pub nsid: bool,
     /// A padded answer.
     pub padding: bool,
+    /// Structured errors: an extended error without text, of code 0 or none.
+    pub structured: bool,
 }
 
 impl Asks {
@@ -132,6 +134,7 @@ impl Asks {
             option::KEEPALIVE => res.keepalive = true,
             option::NSID => res.nsid = true,
             option::PADDING => res.padding = true,
+            option::EDE => res.structured |= matches!(value, [] | [0, 0]),
             _ => {}
         });
         res

@@ -371,6 +371,7 @@ impl Gate {
                 0
             }
         };
+        self.structure(&mut errors, query, client, &finished, judged);
         self.answered_by(&finished, client, &self.delivery(query, client, age_seconds, &errors), Some(judged))
     }
 

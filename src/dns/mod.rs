@@ -36,6 +36,7 @@ pub mod secure;
 pub mod send;
 pub mod settings;
 mod stream;
+mod structured;
 pub mod svcb;
 mod udp;
 pub mod upstream;

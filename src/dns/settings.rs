@@ -146,6 +146,15 @@ pub struct ProxyProtocol {
     pub from: Vec<IpNet>,
 }
 
+/// What structured errors say beside why a name is blocked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Structured {
+    /// Whom to ask, as URIs; at least one.
+    pub contacts: Vec<String>,
+    /// Who blocks; empty for nobody in particular.
+    pub organization: String,
+}
+
 /// Where copies of queries and responses go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DnstapTarget {
@@ -227,6 +236,8 @@ pub struct Settings {
     pub block: Block,
     /// Extended error codes of upstreams that are passed on, without their texts (RFC 8914).
     pub ede_pass: Vec<u16>,
+    /// JSON in extended errors for clients that ask for it; `None` for none.
+    pub structured_errors: Option<Structured>,
     /// Families.
     pub judge_families: JudgeFamilies,
     /// TTL cap of answers that lead to the mainland (D-D26).
@@ -285,6 +296,7 @@ impl Settings {
                 ede_code: 16,
             },
             ede_pass: PASSED.to_vec(),
+            structured_errors: None,
             judge_families: JudgeFamilies::Both,
             mainland_ttl_max: Duration::from_secs(300),
             cache_bytes_max: 64 << 20,

@@ -2,7 +2,7 @@
 
 use hickory_proto::op::ResponseCode;
 use icpgate::dns::Settings;
-use icpgate::dns::settings::{UpstreamGroup, UpstreamPolicy, UpstreamServer, UpstreamTransport};
+use icpgate::dns::settings::{Structured, UpstreamGroup, UpstreamPolicy, UpstreamServer, UpstreamTransport};
 use icpgate::model::DomainName;
 use icpgate::policy::{Mode, Rules};
 
@@ -128,6 +128,70 @@ async fn silence_and_broken_exchanges_are_told_apart() {
     assert_eq!(codes(&gate.ask("www.far.net", "A").await), [22]);
     let answer = gate.ask("www.broken.net", "A").await;
     assert_eq!((answer.code(), codes(&answer)), (ResponseCode::ServFail, vec![22, 23]));
+}
+
+#[tokio::test]
+async fn who_asks_for_structure_has_it_and_nobody_else() {
+    let gate = gate(|settings| {
+        let contacts = vec!["https://beian.example/".to_owned()];
+        settings.structured_errors = Some(Structured { contacts, organization: "某接入商".to_owned() });
+    })
+    .await;
+    gate.upstream.addresses("www.nofile.cn", &["203.0.113.1"]).addresses("www.far.net", &["192.0.2.1"]);
+    let plain = gate.ask("www.nofile.cn", "A").await.reason();
+    assert!(plain.starts_with("not_filed; domain=nofile.cn; id="), "{plain}");
+    let asking = |name: &str, data: &[u8]| Ask { options: vec![(15, data.to_vec())], ..Ask::new(name, "A") };
+    for tcp in [false, true] {
+        for signal in [&[0, 0][..], &[]] {
+            let answer = gate.ask_as(&Ask { tcp, ..asking("www.nofile.cn", signal) }).await;
+            assert_eq!(codes(&answer), [16]);
+            let json: serde_json::Value = serde_json::from_str(&answer.reason()).expect("JSON");
+            let expected = serde_json::json!({
+                "c": ["https://beian.example/"], "j": format!("请先完成备案; {plain}"), "o": "某接入商",
+            });
+            assert_eq!(json, expected);
+            // The cache keeps nothing of it, and other errors in a query ask for nothing.
+            assert_eq!(gate.ask("www.nofile.cn", "A").await.reason(), plain);
+            assert_eq!(gate.ask_as(&asking("www.nofile.cn", &[0, 16])).await.reason(), plain);
+            assert_eq!(gate.ask_as(&asking("www.far.net", signal)).await.errors(), []);
+        }
+    }
+}
+
+#[tokio::test]
+async fn structure_that_has_no_room_is_left_out() {
+    let gate = gate(|settings| {
+        let contacts = vec![format!("https://beian.example/{}", "x".repeat(500))];
+        settings.structured_errors = Some(Structured { contacts, organization: String::new() });
+    })
+    .await;
+    gate.upstream.addresses("www.nofile.cn", &["203.0.113.1"]);
+    let ask = Ask { options: vec![(15, vec![0, 0])], udp_octets: 512, ..Ask::new("www.nofile.cn", "A") };
+    let answer = gate.ask_as(&ask).await;
+    assert!(answer.is_blocked() && answer.reason().starts_with("not_filed"), "{}", answer.reason());
+    let answer = gate.ask_as(&Ask { udp_octets: 1232, ..ask }).await;
+    assert!(answer.is_blocked() && answer.reason().starts_with("{\"c\":["), "{}", answer.reason());
+}
+
+#[test]
+fn structure_needs_somebody_to_ask() {
+    let parse = |provider: &str| {
+        let text = format!("version = 1\n[provider]\n{provider}\n[dns]\nstructured-errors = true\n");
+        icpgate::config::parse("t.toml", &text, &[]).map_err(|error| error.to_string())
+    };
+    let found = parse("").err().unwrap_or_default();
+    assert!(found.contains("t.toml:5:21: dns.structured-errors = \"true\": needs somebody to ask"), "{found}");
+    assert!(parse("contact = \"the desk\"").is_err());
+    for (contact, expected) in [
+        ("help@here.cn", "mailto:help@here.cn"),
+        ("+86 10 1234-5678", "tel:+86101234-5678"),
+        ("https://here.cn/help", "https://here.cn/help"),
+        ("tel:+861012345678", "tel:+861012345678"),
+    ] {
+        let config = parse(&format!("contact = \"{contact}\"")).expect(contact);
+        let contacts = config.config.dns.structured_errors.map(|structured| structured.contacts);
+        assert_eq!(contacts, Some(vec![expected.to_owned()]));
+    }
 }
 
 #[test]

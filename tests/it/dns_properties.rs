@@ -287,7 +287,8 @@ fn check_one(view: &View, question: &Question, octets: Bytes) -> Result<(), Test
 fn deliveries() -> [(Transport, Option<ClientEdns>); 6] {
     let edns = |udp_octets, asks| Some(ClientEdns { udp_octets, dnssec_ok: false, asks });
     let cookie = Cookie::There([7; 8], None);
-    let (nothing, all) = (Asks::default(), Asks { cookie, keepalive: true, nsid: true, padding: true });
+    let (nothing, all) =
+        (Asks::default(), Asks { cookie, keepalive: true, nsid: true, padding: true, structured: true });
     [
         (Transport::Udp, None),
         (Transport::Udp, edns(512, all)),

@@ -15,7 +15,9 @@ use crate::dns::Settings;
 use crate::dns::cookies::{SECRET_OCTETS, Secret};
 use crate::dns::edns::{PASSED_MAX, info_code};
 use crate::dns::rate::RateLimit;
-use crate::dns::settings::{Block, BlockAction, Dnstap, DnstapTarget, ProxyProtocol, Secure, UpstreamGroup, ZoneFile};
+use crate::dns::settings::{
+    Block, BlockAction, Dnstap, DnstapTarget, ProxyProtocol, Secure, Structured, UpstreamGroup, ZoneFile,
+};
 use crate::dns::zones;
 use crate::model::DomainName;
 
@@ -61,6 +63,7 @@ impl Checker<'_> {
             upstream_down: spec.policy.on_upstream_down.into(),
             block: self.dns_block(&text.block),
             ede_pass: self.ede_pass(text),
+            structured_errors: self.structured_errors(spec),
             judge_families: text.judge_families.into(),
             mainland_ttl_max: Duration::from_secs(text.mainland_ttl_max_seconds),
             cache_bytes_max: size(text.cache_bytes_max),
@@ -260,6 +263,23 @@ impl Checker<'_> {
         codes.clone()
     }
 
+    /// What structured errors say: clients throw them away without a contact.
+    fn structured_errors(&mut self, spec: &Spec) -> Option<Structured> {
+        const KEY: &str = "dns.structured-errors";
+        if !spec.dns.structured_errors {
+            return None;
+        }
+        let provider = &spec.provider;
+        let filing_url = Some(provider.filing_url.clone()).filter(|url| !url.is_empty());
+        let contacts: Vec<String> = contact_uri(&provider.contact).into_iter().chain(filing_url).collect();
+        if contacts.is_empty() {
+            let message = "needs somebody to ask; expected provider.contact (a mail address, telephone number or URL) or \
+                provider.filing-url";
+            self.refuse(KEY, "true", message);
+        }
+        Some(Structured { contacts, organization: provider.name.clone() })
+    }
+
     fn dns_block(&mut self, text: &DnsBlockSpec) -> Block {
         let action: BlockAction = text.action.into();
         let ipv4 = self.read_list("dns.block.ipv4", &text.ipv4, "an IPv4 address, such as \"192.0.2.1\"");
@@ -353,6 +373,24 @@ fn zone_directories(texts: &[ZoneSpec]) -> Vec<PathBuf> {
         ZoneSpec::Named(_) => None,
     };
     texts.iter().filter_map(path).filter(|path| path.is_dir()).collect()
+}
+
+/// A mail address, telephone number or URL as a URI.
+fn contact_uri(text: &str) -> Option<String> {
+    let text = text.trim();
+    let is_uri =
+        ["http://", "https://", "mailto:", "tel:", "sip:", "sips:"].iter().any(|scheme| text.starts_with(scheme));
+    let digits: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let is_number = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | '(' | ')');
+    match text {
+        "" => None,
+        _ if is_uri => Some(text.to_owned()),
+        _ if text.contains('@') && !text.contains(char::is_whitespace) => Some(format!("mailto:{text}")),
+        _ if digits.chars().all(is_number) && digits.contains(|c: char| c.is_ascii_digit()) => {
+            Some(format!("tel:{digits}"))
+        }
+        _ => None,
+    }
 }
 
 /// The target of dnstap; paths are absolute.

@@ -54,6 +54,8 @@ pub struct DnsSpec {
     pub block: DnsBlockSpec,
     /// Extended error codes of upstreams that are passed on to clients, without their texts (RFC 8914).
     pub ede_pass: Vec<u16>,
+    /// Tell clients that ask for it why a name is blocked as JSON (draft-ietf-dnsop-structured-dns-error).
+    pub structured_errors: bool,
     /// Which address families a judgement looks at.
     pub judge_families: JudgeFamilies,
     /// Ceiling for the TTL of answers that lead to the mainland.
@@ -115,6 +117,7 @@ impl Default for DnsSpec {
             upstream_timeout_milliseconds: millis(settings.upstream_timeout),
             resolve_timeout_milliseconds: millis(settings.resolve_timeout),
             ede_pass: settings.ede_pass.clone(),
+            structured_errors: false,
             judge_families: settings.judge_families.into(),
             mainland_ttl_max_seconds: settings.mainland_ttl_max.as_secs(),
             cache_bytes_max: settings.cache_bytes_max as u64,
