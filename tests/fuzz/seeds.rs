@@ -6,9 +6,8 @@ use std::path::Path;
 
 use crate::harness::tls::{Row, Sketch};
 use icpgate::dns::wire::{Section, Writer, flag, question_octets, rtype};
-use icpgate::proxy_header;
-use icpgate::proxy_header::ProxyVersion;
 use icpgate::model::DomainName;
+use icpgate::proxy_header::{self, ProxyVersion};
 
 /// Writes the seeds of `target` into the directory that `ICPGATE_FUZZ_SEEDS` names, and ends the program; nothing without it.
 pub fn write_if_asked(target: &str) {

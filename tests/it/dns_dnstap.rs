@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use icpgate::dns::Settings;
+use icpgate::dns::handler::{Client, Taken};
+use icpgate::dns::send::Transport;
 use icpgate::dns::settings::{BlockAction, Dnstap, DnstapTarget};
 use icpgate::drain::Phase;
 use icpgate::policy::{Mode, Rules};
@@ -14,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::time::timeout;
 
+use crate::allocations;
 use crate::harness::dns::{Answer, Ask, DnsGate, PATIENCE, over_udp};
 use crate::harness::dnstap::{FINISH, Fields, Frame, READY, START, STOP, control, read_frame, shake_hands};
 use crate::harness::fixture;
@@ -254,6 +257,21 @@ async fn a_file_is_begun_anew_and_follows_a_move() {
     gate.advance(Phase::Draining);
     until_stopped(&path).await;
     assert_eq!(frames_of(&path).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_gate_without_it_allocates_nothing_for_it() {
+    /// The name of the query, its octets, and the answer.
+    const OF_AN_ANSWER: u64 = 3;
+    let gate = DnsGate::start().await;
+    gate.upstream.addresses("www.far.net", &["192.0.2.1"]);
+    gate.ask("www.far.net", "A").await;
+    let packet = Ask::new("www.far.net", "A").octets();
+    let client = Client::new((Ipv4Addr::LOCALHOST, 40_000).into(), None, Transport::Udp);
+    let once = || assert!(matches!(gate.gate.take(&packet, client), Taken::Answered(_)));
+    once();
+    let count = allocations::count(once);
+    assert!(count <= OF_AN_ANSWER, "{count} allocations");
 }
 
 #[test]
