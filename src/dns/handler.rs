@@ -20,7 +20,7 @@ use super::dnstap::message::{Policy, PolicyAction};
 use super::edns::{ExtendedError, info_code};
 use super::find::Freshness;
 use super::gate::{self, Basis, Judged};
-use super::question::{Query, Question, decode};
+use super::question::{Query, Question, decode, is_query};
 use super::rate::{Admission, Limiter};
 use super::rewrite;
 use super::secure::Servers;
@@ -168,7 +168,9 @@ impl Gate {
     pub fn take(&self, packet: &[u8], client: Client) -> Taken {
         let arrived = self.tap.as_ref().map(|tap| {
             let now = self.view.now();
-            tap.query(packet, client, now);
+            if is_query(packet) {
+                tap.query(packet, client, now);
+            }
             now
         });
         let query = match decode(packet) {

@@ -13,7 +13,7 @@ use icpgate::policy::{Mode, Rules};
 use icpgate::proxy_header::{ProxyVersion, write};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use crate::allocations;
@@ -85,7 +85,9 @@ async fn queries_and_responses_are_copied_as_they_are() {
             );
         }
     }
-    // What is no query, and what is answered with an error.
+    // What is answered with an error. What is no query is not copied.
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    socket.send_to(&[0x12, 0x34, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0], gate.addr).await.expect("sends");
     over_udp(gate.addr, &[0x12, 0x34, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0], PATIENCE).await.expect("an answer");
     let (_, query) = next(&mut reader).await;
     assert_eq!(query.octets(10).map(<[u8]>::len), Some(12));
