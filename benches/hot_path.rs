@@ -105,7 +105,7 @@ impl Bench {
         let packets: Vec<Vec<u8>> = filed.iter().map(|name| encode(&question(name), 7, 1232)).collect();
         let answers = unfiled.iter().map(|name| (question(name), answer(name))).collect();
         let settings = settings();
-        let client = Client { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), transport: Transport::Udp };
+        let client = Client::new((Ipv4Addr::LOCALHOST, 40_000).into(), None, Transport::Udp);
         Self { view, settings, filed, unfiled, packets, answers, gate: OnceLock::new(), client }
     }
 
@@ -259,7 +259,7 @@ fn settings() -> Settings {
 /// A gate that has every packet's answer in its cache.
 fn warm_gate(settings: &Settings, view: &SharedView, packets: &[Vec<u8>]) -> Gate {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let client = Client { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), transport: Transport::Udp };
+    let client = Client::new((Ipv4Addr::LOCALHOST, 40_000).into(), None, Transport::Udp);
     runtime.block_on(async {
         let zones = Zones::load(&[]).await.expect("no zones");
         let upstreams = Upstreams::new(settings).expect("one upstream");

@@ -19,8 +19,8 @@
 //! |---|---|
 //! | [`model`] | the vocabulary: names, filing numbers, addresses, products, subjects. No I/O, no clock. |
 //! | [`chance`], [`clients`], [`count`], [`credentials`] | secrets; shares of places; counters; certificates with their keys. |
-//! | [`drain`], [`meter`], [`priority`], [`sockets`] | stop; floods of HTTP/2; thread priorities; listening sockets. |
-//! | [`terminal`], [`watch`], [`whole`] | what takes live lines; files that change; files written whole or not at all. |
+//! | [`drain`], [`meter`], [`priority`], [`proxy_header`] | stop; floods of HTTP/2; thread priorities; the PROXY protocol. |
+//! | [`sockets`], [`terminal`], [`watch`], [`whole`] | listening sockets; what takes live lines; files that change, or are whole. |
 //! | [`registry`] | formats → filings and issues → index → snapshot → diff → admission → store, with reload. |
 //! | [`ranges`] | address ranges with tags, importers, the lookup table, the CNAME-suffix product table. |
 //! | [`policy`] | [`policy::judge()`]: the one pure decision; rules, reasons, its steps, the view of one moment, the sink. |
@@ -54,6 +54,7 @@ pub mod model;
 pub mod ops;
 pub mod policy;
 pub mod priority;
+pub mod proxy_header;
 pub mod ranges;
 pub mod registry;
 pub mod sockets;

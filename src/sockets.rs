@@ -16,7 +16,7 @@ use socket2::Socket;
 /// What a socket is for. Its text is what two gates agree on: a plane, a transport, and the address as it is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketId {
-    /// `admin`, `dns`, `dns tls`, `dns https`, `http`, `http transparent`, `quic` or `demo`.
+    /// `admin`, `dns`, `dns proxied`, `dns tls`, `dns https`, `http`, `http transparent`, `quic` or `demo`.
     pub plane: &'static str,
     /// `tcp` or `udp`.
     pub transport: &'static str,

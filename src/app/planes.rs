@@ -80,7 +80,8 @@ impl Planes {
         let (http, tls, quic) = (self.http.addrs(), self.http.tls_addrs(), self.http.quic_addrs());
         let dns = &self.dns;
         let (dns_tls, dns_https, dns_quic) = (dns.tls_addrs(), dns.https_addrs(), dns.quic_addrs());
-        Addrs { dns: dns.addrs(), dns_tls, dns_https, dns_quic, http, tls, quic, admin, demo_origin }
+        let dns_proxied = dns.proxied_addrs();
+        Addrs { dns: dns.addrs(), dns_proxied, dns_tls, dns_https, dns_quic, http, tls, quic, admin, demo_origin }
     }
 
     /// Serves every plane that listens until the drain is over, and behind them the demo origin until all is stopped.
@@ -102,6 +103,8 @@ impl Planes {
 pub struct Addrs {
     /// The DNS plane, UDP and TCP.
     pub dns: Vec<SocketAddr>,
+    /// The DNS plane, UDP and TCP for proxies.
+    pub dns_proxied: Vec<SocketAddr>,
     /// The DNS plane, DNS over TLS.
     pub dns_tls: Vec<SocketAddr>,
     /// The DNS plane, DNS over HTTPS.
@@ -128,12 +131,13 @@ impl Addrs {
             PlaneStatus { plane, addresses, transports }
         };
         let mut res = vec![plane("dns", "udp, tcp", &self.dns)];
-        let secure = [
+        let others = [
+            ("dns behind proxies", "udp, tcp", &self.dns_proxied),
             ("dns over tls", "tcp", &self.dns_tls),
             ("dns over https", "tcp", &self.dns_https),
             ("dns over quic", "udp", &self.dns_quic),
         ];
-        let served = secure.into_iter().filter(|(_, _, addrs)| !addrs.is_empty());
+        let served = others.into_iter().filter(|(_, _, addrs)| !addrs.is_empty());
         res.extend(served.map(|(name, transports, addrs)| plane(name, transports, addrs)));
         res.push(plane("http", "tcp", &self.http));
         if !self.tls.is_empty() {
@@ -151,6 +155,9 @@ impl Addrs {
         let is_demo = self.demo_origin.is_some();
         for addr in &self.dns {
             tracing::info!("dns listens on {addr}, udp and tcp");
+        }
+        for addr in &self.dns_proxied {
+            tracing::info!("dns for proxies listens on {addr}, udp and tcp with PROXY headers");
         }
         for (name, addrs) in [("tls", &self.dns_tls), ("https", &self.dns_https), ("quic", &self.dns_quic)] {
             for addr in addrs {

@@ -31,8 +31,9 @@ pub fn run(common: &Common) -> anyhow::Result<Status> {
     let mut loaded = data::configuration(common)?;
     let config = &loaded.config;
     let (dns, http) = (&config.dns, &config.http);
-    let planes = [&dns.listen, &dns.tls.listen, &dns.https.listen, &dns.quic.listen, &http.listen, &http.tls_listen];
-    let serves = planes.into_iter().chain([&http.quic_listen]).any(|listen| !listen.is_empty());
+    let of_dns = [&dns.listen, &dns.proxy_protocol.listen, &dns.tls.listen, &dns.https.listen, &dns.quic.listen];
+    let of_http = [&http.listen, &http.tls_listen, &http.quic_listen];
+    let serves = of_dns.into_iter().chain(of_http).any(|listen| !listen.is_empty());
     if !serves && config.admin.listen.is_none() && config.admin.socket.is_none() {
         bail!("nothing to serve: dns.listen, http.listen, http.tls-listen, admin.listen and all others are empty");
     }

@@ -3,7 +3,7 @@
 //! An error of `accept` is counted and never ends a listener. A handshake is done by the connection's own task, so that who
 //! is slow at it keeps nobody else waiting.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::handler::{Client, Gate};
+use super::proxied::{self, Front};
 use super::send::Transport;
 use super::settings::Settings;
 use super::{https, secure, stream};
@@ -33,6 +34,17 @@ pub struct Place {
     _client: ClientPlace,
 }
 
+/// A place among all for a connection whose client is not known yet.
+struct Unclaimed(OwnedSemaphorePermit);
+
+/// What a connection that was accepted has of them.
+enum Held {
+    /// All.
+    Claimed(Place),
+    /// The client is still to be told by a proxy.
+    Unclaimed(Unclaimed),
+}
+
 impl Limits {
     /// None yet.
     pub fn new(settings: &Settings) -> Self {
@@ -44,23 +56,33 @@ impl Limits {
 
     /// A place for a connection of `peer`; none is counted as refused.
     pub fn enter(&self, gate: &Gate, peer: SocketAddr) -> Option<Place> {
-        let enter = || {
-            let free = self.free.clone().try_acquire_owned().ok()?;
-            Some(Place { _free: free, _client: self.clients.enter(peer.ip())? })
-        };
-        let res = enter();
-        if res.is_none() {
-            gate.counters().connections_refused.increment();
-        }
-        res
+        self.enter_unclaimed(gate).and_then(|place| self.claim(gate, place, peer.ip()))
     }
+
+    /// A place for a connection that is yet to say who it is for; none is counted as refused.
+    fn enter_unclaimed(&self, gate: &Gate) -> Option<Unclaimed> {
+        counted(gate, self.free.clone().try_acquire_owned().ok().map(Unclaimed))
+    }
+
+    /// The place with the client's own; one too many is counted as refused.
+    fn claim(&self, gate: &Gate, place: Unclaimed, client: IpAddr) -> Option<Place> {
+        counted(gate, self.clients.enter(client).map(|client| Place { _free: place.0, _client: client }))
+    }
+}
+
+/// A place, or a connection that is counted as refused.
+fn counted<T>(gate: &Gate, place: Option<T>) -> Option<T> {
+    if place.is_none() {
+        gate.counters().connections_refused.increment();
+    }
+    place
 }
 
 /// Accepts connections until the drain, then waits for those that are open.
 pub async fn serve(
     gate: Arc<Gate>,
     listener: TcpListener,
-    transport: Transport,
+    (transport, front): (Transport, Front),
     limits: Arc<Limits>,
     mut drain: DrainWatch,
 ) {
@@ -77,17 +99,46 @@ pub async fn serve(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Some(place) = limits.enter(&gate, peer) else { continue };
-        let (gate, drain) = (gate.clone(), drain.clone());
+        if front == Front::Proxies && !proxied::is_listed(&gate, peer) {
+            continue;
+        }
+        let place = match front {
+            Front::Clients => limits.enter(&gate, peer).map(Held::Claimed),
+            Front::Proxies => limits.enter_unclaimed(&gate).map(Held::Unclaimed),
+        };
+        let Some(place) = place else { continue };
+        let (gate, limits, drain) = (gate.clone(), limits.clone(), drain.clone());
         connections.spawn(async move {
-            let _held = place;
             let _open = gate.counters().connections.enter();
-            serve_connection(&gate, stream, Client { addr: peer.ip(), transport }, drain).await;
+            match place {
+                Held::Claimed(_held) => {
+                    let client = Client::new(peer, stream.local_addr().ok(), transport);
+                    serve_connection(&gate, stream, client, drain).await;
+                }
+                Held::Unclaimed(place) => serve_proxied(&gate, stream, peer, (place, &limits), drain).await,
+            }
         });
     }
     // Who comes now is refused at once and goes elsewhere, instead of waiting for nobody.
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Serves a connection of the proxy at `peer` for the client that its header names, in a place of this client.
+async fn serve_proxied(
+    gate: &Arc<Gate>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    (place, limits): (Unclaimed, &Limits),
+    mut drain: DrainWatch,
+) {
+    let client = tokio::select! {
+        client = proxied::read(gate, &mut stream, peer) => client,
+        () = drain.reached(Phase::Draining) => return,
+    };
+    let Some(client) = client else { return };
+    let Some(_held) = limits.claim(gate, place, client.addr) else { return };
+    serve_connection(gate, stream, client, drain).await;
 }
 
 async fn serve_connection(gate: &Arc<Gate>, stream: TcpStream, client: Client, mut drain: DrainWatch) {

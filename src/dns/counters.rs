@@ -1,5 +1,6 @@
 //! What the DNS plane counts. Sums close: queries = responses + dropped, once nothing is in flight.
 
+use super::proxied::HeaderOutcome;
 use super::question::DecodeError;
 use super::send::Transport;
 use crate::count::{Counter, Gauge, Labels, Observe, Sample};
@@ -77,6 +78,7 @@ pub struct Counters {
     handshakes: [[Counter; Handshake::ALL.len()]; Transport::ALL.len()],
     http_refusals: [Counter; HTTP_REFUSALS.len()],
     floods: [Counter; Flood::ALL.len()],
+    proxy_headers: [Counter; HeaderOutcome::ALL.len()],
     /// Connections of DNS over QUIC ended because the client broke its rules.
     pub quic_protocol_errors: Counter,
     /// Packets that got no answer: not queries, or blocked by silence.
@@ -95,6 +97,16 @@ pub struct Counters {
     pub unreachable: Counter,
     /// Upstream or zone answers that could not be read.
     pub unreadable: Counter,
+    /// Frames of dnstap that were written.
+    pub dnstap_written: Counter,
+    /// Those that were dropped: the queue was full, or the target broke.
+    pub dnstap_dropped: Counter,
+    /// Times the target of dnstap was opened.
+    pub dnstap_opened: Counter,
+    /// Times it could not be, or broke.
+    pub dnstap_errors: Counter,
+    /// 1 while it is open.
+    pub dnstap_up: Gauge,
     /// Errors of sockets: accept, receive, send.
     pub socket_errors: Counter,
     /// Connections turned away at a limit.
@@ -155,6 +167,16 @@ impl Counters {
         self.floods[kind as usize].value()
     }
 
+    /// Counts what stood where a PROXY header has to.
+    pub fn proxy_header(&self, outcome: HeaderOutcome) {
+        self.proxy_headers[outcome as usize].increment();
+    }
+
+    /// PROXY headers with an outcome so far.
+    pub fn proxy_headers(&self, outcome: HeaderOutcome) -> u64 {
+        self.proxy_headers[outcome as usize].value()
+    }
+
     /// Counts a look into the cache.
     pub fn cache(&self, outcome: CacheOutcome) {
         self.cache[outcome as usize].increment();
@@ -203,6 +225,13 @@ impl Observe for Counters {
         ] {
             show("dns_refusals_total", &[("kind", kind)], count(counter));
         }
+        for (outcome, counter) in [("dropped", &self.dnstap_dropped), ("written", &self.dnstap_written)] {
+            show("dns_dnstap_frames_total", &[("outcome", outcome)], count(counter));
+        }
+        for (outcome, counter) in [("done", &self.dnstap_opened), ("failed", &self.dnstap_errors)] {
+            show("dns_dnstap_opened_total", &[("outcome", outcome)], count(counter));
+        }
+        show("dns_dnstap_up", &[], Sample::Count(self.dnstap_up.value()));
         for transport in Transport::ALL.into_iter().filter(|transport| transport.is_encrypted()) {
             for ((_, outcome), counter) in Handshake::ALL.iter().zip(&self.handshakes[transport as usize]) {
                 let labels = [("transport", transport.label()), ("outcome", outcome)];
@@ -214,6 +243,9 @@ impl Observe for Counters {
         }
         for ((_, kind), counter) in Flood::ALL.iter().zip(&self.floods) {
             show("dns_http2_floods_total", &[("kind", kind)], count(counter));
+        }
+        for (outcome, counter) in HeaderOutcome::ALL.iter().zip(&self.proxy_headers) {
+            show("dns_proxy_headers_total", &[("outcome", outcome.label())], count(counter));
         }
         for (action, counter) in [("drop", &self.limited_dropped), ("slip", &self.limited_slipped)] {
             show("dns_rate_limited_total", &[("action", action)], count(counter));

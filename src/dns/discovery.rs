@@ -3,6 +3,7 @@
 //! Names below `resolver.arpa` belong to whoever is asked and never leave the machine as questions (RFC 9462 section 6.4).
 //! The records are made of the listeners: a transport is told of where it is served and its certificate names somebody.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::edns::info_code;
@@ -104,24 +105,27 @@ fn param(data: &mut Vec<u8>, key: u16, value: &[u8]) {
 
 /// The data of a RESINFO record: the extended errors that may be sent (RFC 9606 section 5).
 fn information(settings: &Settings) -> Vec<u8> {
-    let mut codes = [
+    let own = [
         settings.block.ede_code,
         info_code::STALE_ANSWER,
         info_code::NOT_READY,
         info_code::PROHIBITED,
+        info_code::STALE_NXDOMAIN,
         info_code::NOT_SUPPORTED,
         info_code::NO_REACHABLE_AUTHORITY,
+        info_code::NETWORK_ERROR,
         info_code::INVALID_DATA,
     ];
-    codes.sort_unstable();
-    let text = format!("exterr={}", codes.map(|code| code.to_string()).join(","));
-    // A character string has at most 255 octets, and these are few.
+    let codes: BTreeSet<u16> = own.into_iter().chain(settings.ede_pass.iter().copied()).collect();
+    let text = format!("exterr={}", codes.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+    // A character string has at most 255 octets: `PASSED_MAX` keeps to that.
     [&[u8::try_from(text.len()).unwrap_or(0)], text.as_bytes()].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::edns::PASSED_MAX;
     use crate::model::DomainName;
 
     #[test]
@@ -139,8 +143,12 @@ mod tests {
 
     #[test]
     fn the_information_is_one_character_string() {
-        let data = information(&Settings::new());
-        assert_eq!(&data[1..], b"exterr=3,14,16,18,21,22,24");
+        let few = Settings { ede_pass: vec![6, 22], ..Settings::new() };
+        let data = information(&few);
+        assert_eq!(&data[1..], b"exterr=3,6,14,16,18,19,21,22,23,24");
+        assert_eq!(usize::from(data[0]), data.len() - 1);
+        let many = Settings { ede_pass: (0..PASSED_MAX as u16).map(|i| 65_535 - i).collect(), ..Settings::new() };
+        let data = information(&many);
         assert_eq!(usize::from(data[0]), data.len() - 1);
     }
 }

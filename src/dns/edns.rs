@@ -33,8 +33,10 @@ pub mod info_code {
     pub const CENSORED: u16 = 16;
     pub const FILTERED: u16 = 17;
     pub const PROHIBITED: u16 = 18;
+    pub const STALE_NXDOMAIN: u16 = 19;
     pub const NOT_SUPPORTED: u16 = 21;
     pub const NO_REACHABLE_AUTHORITY: u16 = 22;
+    pub const NETWORK_ERROR: u16 = 23;
     pub const INVALID_DATA: u16 = 24;
 }
 
@@ -53,6 +55,13 @@ impl ExtendedError {
         Self { code, text: text.into() }
     }
 }
+
+/// Codes of an upstream that are passed on by default: what they say of validation (1, 2, 5 to 12, 25, 27) and of reaching servers
+/// (3, 13, 19, 22, 23) holds for whoever asks. Those about who asked (18, 20, 21) are about this gate, and those about blocking
+/// (4, 15 to 17) would be taken for its own verdict. Sources: RFC 8914 section 4, RFC 9276 section 3.2, the registry of codes.
+pub const PASSED: [u16; 17] = [1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 19, 22, 23, 25, 27];
+/// Most codes that may be passed on: they and our own fit into the one string of RESINFO (RFC 9606 section 5).
+pub const PASSED_MAX: usize = 32;
 
 /// The extended errors in an upstream's OPT.
 pub fn extended_errors(message: &[u8]) -> Result<Vec<ExtendedError>, WireError> {
@@ -112,6 +121,8 @@ pub struct Asks {
     pub nsid: bool,
     /// A padded answer.
     pub padding: bool,
+    /// Structured errors: an extended error without text, of code 0 or none.
+    pub structured: bool,
 }
 
 impl Asks {
@@ -123,6 +134,7 @@ impl Asks {
             option::KEEPALIVE => res.keepalive = true,
             option::NSID => res.nsid = true,
             option::PADDING => res.padding = true,
+            option::EDE => res.structured |= matches!(value, [] | [0, 0]),
             _ => {}
         });
         res

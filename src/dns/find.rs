@@ -147,5 +147,5 @@ fn join(question: &Question, alias: &Answer, target: &Answer) -> Option<Answer> 
         writer.copy(&target.message, record).ok()?;
     }
     let joined = Answer::read(Bytes::from(writer.finish())).ok()?;
-    Some(Answer { rcode_high: target.rcode_high, ..joined })
+    Some(Answer { rcode_high: target.rcode_high, errors: target.errors.clone(), ..joined })
 }

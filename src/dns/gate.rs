@@ -132,13 +132,15 @@ pub fn conclude(
         Stance::Observe | Stance::Off => {
             let keep = Keep { address: &|_, _| true, ech: true, dnssec: stance == Stance::Off || question.dnssec_ok };
             let finished = rewrite::pass(answer, question, &keep, u32::MAX)?;
-            return Ok(done(Some(finished), answer.errors.clone(), false));
+            // With policy off the gate is transparent.
+            let errors = if stance == Stance::Off { answer.errors.clone() } else { passed(settings, answer) };
+            return Ok(done(Some(finished), errors, false));
         }
         // Nothing that would need a verdict passes.
         Stance::NotReady => {
             let keep = Keep { address: &|_, _| false, ech: false, dnssec: question.dnssec_ok };
             let finished = rewrite::pass(answer, question, &keep, u32::MAX)?;
-            return Ok(done(Some(finished), answer.errors.clone(), false));
+            return Ok(done(Some(finished), passed(settings, answer), false));
         }
     }
     if let Some(verdict) = verdict.filter(Verdict::blocks) {
@@ -153,13 +155,29 @@ pub fn conclude(
     // Services in an answer to ANY are not followed, so they stay only where they could do no harm (D-D13).
     let is_any = question.qtype == rtype::ANY;
     if is_any && answer.has_services && !may_lead_anywhere(view, question.name.as_ref(), now) {
-        return Ok(done(Some(rewrite::minimal(question, &settings.block, answer.flags)), answer.errors.clone(), true));
+        return Ok(done(
+            Some(rewrite::minimal(question, &settings.block, answer.flags)),
+            passed(settings, answer),
+            true,
+        ));
     }
     let mut finished = pass(settings, view, now, question, answer, companions, verdict.as_ref())?;
     if let Some(left) = change_in {
         finished.ttl_max = finished.ttl_max.min(u32::try_from(left.as_secs()).unwrap_or(u32::MAX));
     }
-    Ok(done(Some(finished), answer.errors.clone(), true))
+    Ok(done(Some(finished), passed(settings, answer), true))
+}
+
+/// The source's extended errors that may be told on (`dns.ede-pass`), each once and without its text: what a stranger writes is
+/// not for clients to read as ours.
+fn passed(settings: &Settings, answer: &Answer) -> Vec<ExtendedError> {
+    let mut res: Vec<ExtendedError> = Vec::new();
+    for error in answer.errors.iter().filter(|error| settings.ede_pass.contains(&error.code)) {
+        if res.iter().all(|known| known.code != error.code) {
+            res.push(ExtendedError::new(error.code, ""));
+        }
+    }
+    res
 }
 
 /// How long until the verdict on the name changes by itself; an answer must not be kept for longer.
@@ -255,7 +273,7 @@ fn may_stay(view: &View, now: SystemTime, answer: &Answer, record: &Record, addr
 }
 
 /// The extended error's text: reason, registrable domain, decision id.
-fn explain(verdict: &Verdict, name: NameRef<'_>) -> String {
+pub(super) fn explain(verdict: &Verdict, name: NameRef<'_>) -> String {
     let domain = verdict.registrable(name).unwrap_or(name);
     format!("{}; domain={domain}; id={}", verdict.reason, verdict.id(name))
 }

@@ -3,7 +3,7 @@
 //! What needs no waiting (errors, refusals, cache hits, judging again) is answered in the call; the rest is a future.
 //! One view a packet: snapshot, rules and ranges are taken once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -15,23 +15,25 @@ use super::companions::Companions;
 use super::cookies::{Cookies, Secret};
 use super::counters::{CacheOutcome, Counters};
 use super::discovery;
+use super::dnstap::Tap;
+use super::dnstap::message::{Policy, PolicyAction};
 use super::edns::{ExtendedError, info_code};
-use super::find::{FindError, Freshness};
+use super::find::Freshness;
 use super::gate::{self, Basis, Judged};
-use super::question::{DecodeError, Query, Question, decode};
+use super::question::{Query, Question, decode, is_query};
 use super::rate::{Admission, Limiter};
 use super::refresh::Refresher;
 use super::rewrite;
 use super::secure::Servers;
-use super::send::{self, Delivery, Transport, deliver, refuse};
-use super::settings::{Settings, UpstreamDown};
-use super::upstream::{UpstreamError, Upstreams};
-use super::wire::{flag, rcode, rtype};
+use super::send::{self, Delivery, Transport, deliver};
+use super::settings::Settings;
+use super::upstream::Upstreams;
+use super::wire::{flag, rcode};
 use super::zones::Zones;
 use crate::clients::Clients;
 use crate::model::Via;
-use crate::policy::special::{SpecialUse, special_use};
-use crate::policy::{SharedView, Sink, Stance, VerdictRecord, View};
+use crate::policy::special::special_use;
+use crate::policy::{Action, SharedView, Sink, Stance, VerdictRecord, View};
 
 /// TTL of a stale answer (RFC 8767 section 4).
 const STALE_TTL_SECONDS: u32 = 30;
@@ -61,6 +63,7 @@ pub struct Gate {
     pub(super) limiter: Option<Limiter>,
     pub(super) refresher: Refresher,
     servers: ArcSwap<Servers>,
+    pub(super) tap: Option<Tap>,
 }
 
 /// Who asks, over what.
@@ -68,8 +71,20 @@ pub struct Gate {
 pub struct Client {
     /// The address.
     pub addr: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// The address it reached, where that is known.
+    pub reached: Option<SocketAddr>,
     /// The transport.
     pub transport: Transport,
+}
+
+impl Client {
+    /// A client at `from` that reached `reached`; all addresses but one (`0.0.0.0`, `::`) tell nothing.
+    pub fn new(from: SocketAddr, reached: Option<SocketAddr>, transport: Transport) -> Self {
+        let reached = reached.filter(|reached| !reached.ip().is_unspecified());
+        Self { addr: from.ip(), port: from.port(), reached, transport }
+    }
 }
 
 impl Gate {
@@ -89,7 +104,7 @@ impl Gate {
         let cookies = ArcSwap::from_pointee(Cookies::new(&settings.cookie_secrets));
         let limiter = Limiter::new(&settings.rate_limit);
         let (zones, servers) = (ArcSwap::from_pointee(zones), ArcSwap::from_pointee(servers));
-        let refresher = Refresher::new();
+        let (refresher, tap) = (Refresher::new(), None);
         Self {
             settings,
             view,
@@ -104,7 +119,13 @@ impl Gate {
             limiter,
             refresher,
             servers,
+            tap,
         }
+    }
+
+    /// The same, with copies of queries and responses for `tap`.
+    pub fn tapped(self, tap: Option<Tap>) -> Self {
+        Self { tap, ..self }
     }
 
     /// Its settings.
@@ -155,9 +176,16 @@ impl Gate {
 
     /// Takes a packet; answers what needs no waiting.
     pub fn take(&self, packet: &[u8], client: Client) -> Taken {
+        let arrived = self.tap.as_ref().map(|tap| {
+            let now = self.view.now();
+            if is_query(packet) {
+                tap.query(packet, client, now);
+            }
+            now
+        });
         let query = match decode(packet) {
-            Ok(query) => query,
-            Err(error) => return self.undecodable(packet, error),
+            Ok(query) => Query { arrived, ..query },
+            Err(error) => return self.undecodable(packet, client, error),
         };
         self.counters.query(client.transport, query.question.qtype);
         if !self.settings.allows(client.addr) {
@@ -258,7 +286,7 @@ impl Gate {
     }
 
     /// The refusal of what needs a verdict while the gate is not ready.
-    fn not_ready(&self, view: &View, query: &Query, client: Client) -> Option<Taken> {
+    pub(super) fn not_ready(&self, view: &View, query: &Query, client: Client) -> Option<Taken> {
         if view.stance() != Stance::NotReady || !gate::leads_to_addresses(query.question.qtype) {
             return None;
         }
@@ -306,7 +334,7 @@ impl Gate {
     //--- Answering ---------------------------------------------------------------------------------------------------
 
     #[allow(clippy::too_many_arguments)]
-    fn send(
+    pub(super) fn send(
         &self,
         view: &Arc<View>,
         now: SystemTime,
@@ -344,7 +372,11 @@ impl Gate {
                 entry.age_seconds()
             }
             Freshness::Stale => {
-                errors.push(ExtendedError::new(info_code::STALE_ANSWER, "no upstream answered"));
+                let is_nxdomain = entry.answer.rcode() == rcode::NXDOMAIN;
+                let code = if is_nxdomain { info_code::STALE_NXDOMAIN } else { info_code::STALE_ANSWER };
+                // An upstream's word on how old its answer is, is said once and as ours.
+                errors.retain(|error| !matches!(error.code, info_code::STALE_ANSWER | info_code::STALE_NXDOMAIN));
+                errors.push(ExtendedError::new(code, "no upstream answered"));
                 self.clear_aa(&mut finished, entry);
                 let owned = finished.to_mut();
                 for &at in &owned.ttl_offsets {
@@ -354,7 +386,8 @@ impl Gate {
                 0
             }
         };
-        self.answered(&finished, client, &self.delivery(query, client, age_seconds, &errors))
+        self.structure(&mut errors, query, client, &finished, judged);
+        self.answered_by(&finished, client, &self.delivery(query, client, age_seconds, &errors), Some(judged))
     }
 
     /// An answer out of the cache is nobody's authoritative one.
@@ -365,7 +398,7 @@ impl Gate {
         }
     }
 
-    fn delivery<'a>(
+    pub(super) fn delivery<'a>(
         &'a self,
         query: &'a Query,
         client: Client,
@@ -384,7 +417,18 @@ impl Gate {
         }
     }
 
-    fn answered(&self, finished: &rewrite::Finished, client: Client, delivery: &Delivery<'_>) -> Taken {
+    pub(super) fn answered(&self, finished: &rewrite::Finished, client: Client, delivery: &Delivery<'_>) -> Taken {
+        self.answered_by(finished, client, delivery, None)
+    }
+
+    /// The answer that a judgement led to, or none.
+    fn answered_by(
+        &self,
+        finished: &rewrite::Finished,
+        client: Client,
+        delivery: &Delivery<'_>,
+        judged: Option<&Judged>,
+    ) -> Taken {
         match self.admit(finished, client, delivery.query) {
             Admission::Pass => {}
             Admission::Drop => {
@@ -395,83 +439,32 @@ impl Gate {
                 self.counters.limited_slipped.increment();
                 let message = send::slip(delivery.query, delivery, self.own_flags());
                 self.counters.response(&message, 0);
+                self.tap_response(&message, client, delivery.query, None);
                 return Taken::Answered(message);
             }
         }
         let message = deliver(finished, delivery);
+        self.tap_response(&message, client, delivery.query, judged);
         let rcode_high = if delivery.query.edns.is_some() { finished.rcode_high } else { 0 };
         self.counters.response(&message, rcode_high);
         Taken::Answered(message)
     }
 
-    fn error(&self, query: &Query, client: Client, code: u16, error: Option<(u16, &str)>) -> Taken {
-        let errors: Vec<ExtendedError> = error.map(|(code, text)| ExtendedError::new(code, text)).into_iter().collect();
-        let finished = rewrite::empty(&query.question, self.own_flags(), code);
-        self.answered(&finished, client, &self.delivery(query, client, 0, &errors))
-    }
-
-    fn undecodable(&self, packet: &[u8], error: DecodeError) -> Taken {
-        self.counters.undecodable(error);
-        match refuse(packet, error, self.settings.edns_udp_bytes_max) {
-            Some(message) => {
-                self.counters.response(&message, u8::from(error == DecodeError::BadVersion));
-                Taken::Answered(message)
-            }
-            None => {
-                self.counters.dropped.increment();
-                Taken::Dropped
-            }
-        }
-    }
-
-    fn special(&self, query: &Query, client: Client, special: SpecialUse) -> Taken {
-        match special {
-            SpecialUse::Loopback => {
-                let finished = rewrite::loopback(&query.question, self.own_flags());
-                self.answered(&finished, client, &self.delivery(query, client, 0, &[]))
-            }
-            SpecialUse::NoSuchName => self.error(query, client, rcode::NXDOMAIN, None),
-        }
-    }
-
-    fn unreadable(&self, query: &Query, client: Client) -> Taken {
-        self.counters.unreadable.increment();
-        self.error(query, client, rcode::SERVFAIL, Some((info_code::INVALID_DATA, "the answer could not be read")))
-    }
-
-    /// Nothing was found: a stale answer where no upstream answered, or a failure with the reason.
-    fn without_answer(&self, query: &Query, client: Client, error: FindError) -> Taken {
-        let error = match error {
-            FindError::Unreadable => return self.unreadable(query, client),
-            FindError::Upstream(UpstreamError::NoUpstream) => {
-                let reason = (info_code::NOT_SUPPORTED, "no zone and no upstream for this name");
-                return self.error(query, client, rcode::REFUSED, Some(reason));
-            }
-            FindError::Upstream(error) => error,
+    /// Shows a response to whoever collects them, with the verdict where it blocks.
+    fn tap_response(&self, message: &[u8], client: Client, query: &Query, judged: Option<&Judged>) {
+        let Some(tap) = &self.tap else { return };
+        let times = (query.arrived, self.view.now());
+        let name = query.question.name.as_ref();
+        let blocking =
+            judged.and_then(|judged| Some((judged.verdict.filter(|verdict| verdict.action == Action::Block)?, judged)));
+        let Some((verdict, judged)) = blocking else { return tap.response(message, client, times, None) };
+        let policy = Policy {
+            rule: verdict.rule.id(),
+            action: PolicyAction::of(message, judged.enforced),
+            value: verdict.registrable(name).unwrap_or(name).wire(),
+            text: &gate::explain(&verdict, name),
         };
-        let (view, now) = (self.view.load_full(), self.view.now());
-        if let Some(refusal) = self.not_ready(&view, query, client) {
-            return refusal;
-        }
-        self.counters.unreachable.increment();
-        if self.settings.upstream_down == UpstreamDown::Stale
-            && let Some((entry, judged)) = self.stale(&view, now, &query.question)
-        {
-            self.counters.cache(CacheOutcome::Stale);
-            return self.send(&view, now, query, client, &entry, &judged, Freshness::Stale);
-        }
-        self.error(query, client, rcode::SERVFAIL, Some((info_code::NO_REACHABLE_AUTHORITY, &error.to_string())))
-    }
-
-    /// A stale answer with its judgement, on companions as old as it is.
-    fn stale(&self, view: &View, now: SystemTime, question: &Question) -> Option<(Arc<Entry>, Arc<Judged>)> {
-        let entry = self.cache.stale(question)?;
-        let is_address = matches!(question.qtype, rtype::A | rtype::AAAA);
-        // The other family of an address is judged when it is asked for; where a service leads must be known.
-        let unknown = || is_address.then(|| Arc::new(Companions { are_complete: false, ..Companions::none() }));
-        let companions = entry.companions.load_full().or_else(unknown);
-        let (judged, _) = self.judged(view, now, question, &entry, companions.as_ref()).ok()?;
-        Some((entry, judged))
+        tap.response(message, client, times, Some(&policy));
     }
 }
 

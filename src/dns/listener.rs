@@ -9,10 +9,14 @@ use std::sync::Arc;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::accept::{self, Limits};
+use super::dnstap::{LAST_WORDS, Output, Tap};
 use super::handler::Gate;
+use super::proxied::Front;
 use super::quic::{self, Endpoint};
 use super::secure::Servers;
 use super::send::Transport;
@@ -59,9 +63,13 @@ pub struct Plane {
     gate: Arc<Gate>,
     udp: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
+    proxied_udp: Vec<UdpSocket>,
+    proxied_tcp: Vec<TcpListener>,
     tls: Vec<TcpListener>,
     https: Vec<TcpListener>,
     quic: Vec<Endpoint>,
+    /// What writes dnstap, and the word that ends it.
+    tap: Option<(Output, oneshot::Sender<()>)>,
 }
 
 impl Plane {
@@ -76,12 +84,10 @@ impl Plane {
         let zones = Zones::load(&settings.zones).await?;
         let upstreams = Upstreams::new(&settings).map_err(|error| BindError::Upstream(error.to_string()))?;
         let servers = Servers::load(&settings)?;
-        let (mut udp, mut tcp) = (Vec::new(), Vec::new());
-        for &addr in &settings.listen {
-            let (each, listener) = bind_pair(addr, settings.udp_sockets.max(1), sockets)?;
-            udp.extend(each);
-            tcp.push(listener);
-        }
+        let udp_sockets = settings.udp_sockets.max(1);
+        let (udp, tcp) = bind_pairs(&settings.listen, "dns", udp_sockets, sockets)?;
+        let (proxied_udp, proxied_tcp) =
+            bind_pairs(&settings.proxy_protocol.listen, "dns proxied", udp_sockets, sockets)?;
         let bind_all = |addrs: &[SocketAddr], plane| -> Result<Vec<TcpListener>, BindError> {
             addrs.iter().map(|&addr| bind_stream(addr, plane, sockets)).collect()
         };
@@ -93,8 +99,15 @@ impl Plane {
         settings.tls.listen = addrs_of(&tls);
         settings.https.listen = addrs_of(&https);
         settings.quic.listen = quic.iter().map(Endpoint::addr).collect();
-        let gate = Arc::new(Gate::new(settings, view, sink, counters, zones, upstreams, servers));
-        Ok(Self { gate, udp, tcp, tls, https, quic })
+        let (mut tap, mut output) = (None, None);
+        if let Some(dnstap) = settings.dnstap.clone() {
+            let (sender, frames) = Tap::new(dnstap.clone(), counters.clone());
+            let (end, ended) = oneshot::channel();
+            (tap, output) = (Some(sender), Some((Output::new(dnstap, frames, counters.clone(), ended), end)));
+        }
+        let gate = Gate::new(settings, view, sink, counters, zones, upstreams, servers).tapped(tap);
+        let (gate, tap) = (Arc::new(gate), output);
+        Ok(Self { gate, udp, tcp, proxied_udp, proxied_tcp, tls, https, quic, tap })
     }
 
     /// The plane without its sockets, to replace zones and read health.
@@ -105,6 +118,11 @@ impl Plane {
     /// The addresses it listens on; UDP and TCP share each.
     pub fn addrs(&self) -> Vec<SocketAddr> {
         addrs_of(&self.tcp)
+    }
+
+    /// The addresses it listens on for proxies; UDP and TCP share each.
+    pub fn proxied_addrs(&self) -> Vec<SocketAddr> {
+        addrs_of(&self.proxied_tcp)
     }
 
     /// The addresses it listens on with DNS over TLS.
@@ -124,7 +142,8 @@ impl Plane {
 
     /// True with a socket of any kind.
     pub fn is_listening(&self) -> bool {
-        !(self.tcp.is_empty() && self.tls.is_empty() && self.https.is_empty() && self.quic.is_empty())
+        let streams = [&self.tcp, &self.proxied_tcp, &self.tls, &self.https];
+        streams.iter().any(|listeners| !listeners.is_empty()) || !self.quic.is_empty()
     }
 
     /// Serves until the drain is over: no new work after `Draining`, everything ends at `Stopped`.
@@ -132,15 +151,24 @@ impl Plane {
     /// Panics if a listener did: a plane that has lost one of its sockets must not look alive.
     pub async fn run(self, mut drain: DrainWatch) {
         let mut tasks = JoinSet::new();
-        for socket in self.udp {
-            tasks.spawn(udp::serve(self.gate.clone(), socket, drain.clone()));
+        let tap = self.tap.map(|(output, end)| (JoinSet::from_iter([output.run()]), end));
+        for (front, sockets) in [(Front::Clients, self.udp), (Front::Proxies, self.proxied_udp)] {
+            for socket in sockets {
+                tasks.spawn(udp::serve(self.gate.clone(), socket, front, drain.clone()));
+            }
         }
         tasks.spawn(self.gate.clone().refresh(drain.clone()));
         let limits = Arc::new(Limits::new(self.gate.settings()));
-        let all = [(Transport::Tcp, self.tcp), (Transport::Tls, self.tls), (Transport::Https, self.https)];
-        for (transport, listeners) in all {
+        let all = [
+            (Transport::Tcp, Front::Clients, self.tcp),
+            (Transport::Tcp, Front::Proxies, self.proxied_tcp),
+            (Transport::Tls, Front::Clients, self.tls),
+            (Transport::Https, Front::Clients, self.https),
+        ];
+        for (transport, front, listeners) in all {
             for listener in listeners {
-                tasks.spawn(accept::serve(self.gate.clone(), listener, transport, limits.clone(), drain.clone()));
+                let (gate, limits) = (self.gate.clone(), limits.clone());
+                tasks.spawn(accept::serve(gate, listener, (transport, front), limits, drain.clone()));
             }
         }
         for endpoint in self.quic {
@@ -149,6 +177,11 @@ impl Plane {
         tokio::select! {
             () = join_all(&mut tasks) => {}
             () = drain.reached(Phase::Stopped) => tasks.abort_all(),
+        }
+        if let Some((mut writing, end)) = tap {
+            // What was answered last is written too, as far as the reader takes it.
+            drop(end);
+            let _ = timeout(2 * LAST_WORDS, writing.join_next()).await;
         }
     }
 }
@@ -178,12 +211,29 @@ fn bind_stream(addr: SocketAddr, plane: &'static str, sockets: &Sockets) -> Resu
     Ok(listener)
 }
 
+/// Sockets for both UDP and TCP at each of `addrs`.
+fn bind_pairs(
+    addrs: &[SocketAddr],
+    plane: &'static str,
+    udp_sockets: usize,
+    sockets: &Sockets,
+) -> Result<(Vec<UdpSocket>, Vec<TcpListener>), BindError> {
+    let (mut udp, mut tcp) = (Vec::new(), Vec::new());
+    for &addr in addrs {
+        let (each, listener) = bind_pair(addr, plane, udp_sockets, sockets)?;
+        udp.extend(each);
+        tcp.push(listener);
+    }
+    Ok((udp, tcp))
+}
+
 fn bind_pair(
     addr: SocketAddr,
+    plane: &'static str,
     udp_sockets: usize,
     sockets: &Sockets,
 ) -> Result<(Vec<UdpSocket>, TcpListener), BindError> {
-    let id = |transport| SocketId { plane: "dns", transport, addr };
+    let id = |transport| SocketId { plane, transport, addr };
     let failed = |source| BindError::Socket { addr, transport: "udp", source };
     let bind =
         |at| sockets.inherit(id("udp")).map_or_else(|| bind_udp(at), |socket| Ok(socket.into())).and_then(udp::prepare);

@@ -1,5 +1,7 @@
 //! Queries from octets: header, one question, OPT. Survives anything; what is wrong is answered, dropped, and counted.
 
+use std::time::SystemTime;
+
 use thiserror::Error;
 
 use super::edns::{Asks, Cookie};
@@ -54,6 +56,8 @@ pub struct Query {
     pub question_octets: Vec<u8>,
     /// The OPT, if there was one.
     pub edns: Option<ClientEdns>,
+    /// When it came, where somebody wants to know.
+    pub arrived: Option<SystemTime>,
 }
 
 /// Why a packet is no query we answer with data.
@@ -144,7 +148,8 @@ pub fn decode(packet: &[u8]) -> Result<Query, DecodeError> {
         checking_disabled: flags & flag::CD != 0,
         dnssec_ok: edns.is_some_and(|edns| edns.dnssec_ok),
     };
-    Ok(Query { id, question, question_octets: packet[HEADER_OCTETS..after + 4].to_vec(), edns })
+    let question_octets = packet[HEADER_OCTETS..after + 4].to_vec();
+    Ok(Query { id, question, question_octets, edns, arrived: None })
 }
 
 fn decode_edns(packet: &[u8], after: usize, additional: u16) -> Result<Option<ClientEdns>, DecodeError> {

@@ -5,7 +5,7 @@
 //! told by it. The state of connections cannot change hands: a gate that takes over begins anew, and this one ends its own.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -146,7 +146,7 @@ type Offered = (Incoming, Arc<quinn::ServerConfig>);
 async fn serve_connection(gate: Arc<Gate>, (incoming, config): Offered, place: Place, mut drain: DrainWatch) {
     let _held = place;
     let _open = gate.counters().connections.enter();
-    let addr = incoming.remote_address().ip();
+    let client = Client::new(incoming.remote_address(), None, Transport::Quic);
     let connection = tokio::select! {
         connection = shake_hands(&gate, incoming, config) => connection,
         () = drain.reached(Phase::Draining) => return,
@@ -161,7 +161,7 @@ async fn serve_connection(gate: Arc<Gate>, (incoming, config): Offered, place: P
         };
         // The client ended it, was idle for too long, or broke a rule of QUIC.
         let Ok((send, receive)) = accepted else { return };
-        streams.spawn(serve_stream(gate.clone(), connection.clone(), send, receive, addr));
+        streams.spawn(serve_stream(gate.clone(), connection.clone(), send, receive, client));
     }
     while streams.join_next().await.is_some() {}
     connection.close(code::NO_ERROR, b"");
@@ -185,7 +185,7 @@ async fn serve_stream(
     connection: Connection,
     mut send: SendStream,
     mut receive: RecvStream,
-    addr: IpAddr,
+    client: Client,
 ) {
     let idle = gate.settings().tcp_idle;
     let packet = match timeout(idle, receive.read_to_end(STREAM_OCTETS_MAX)).await {
@@ -198,7 +198,6 @@ async fn serve_stream(
         gate.counters().quic_protocol_errors.increment();
         return connection.close(code::PROTOCOL_ERROR, b"");
     };
-    let client = Client { addr, transport: Transport::Quic };
     let message = match gate.take(&packet, client) {
         Taken::Answered(message) => Some(message),
         Taken::Dropped => None,

@@ -84,6 +84,24 @@ impl<'a> Delivery<'a> {
         OPT_OCTETS + self.cookie.map_or(0, |cookie| OPTION_OCTETS + cookie.len())
     }
 
+    /// True where the client gets this answer with all its options, and over UDP without truncation.
+    pub fn has_room_for(&self, finished: &Finished) -> bool {
+        let Some(edns) = self.query.edns else { return false };
+        let mut options = Vec::new();
+        edns::append_opt(&mut options, &self.opt(edns, finished.rcode_high, self.errors));
+        finished.octets.len() + options.len() <= self.octets_max()
+    }
+
+    /// The greatest answer the client takes.
+    fn octets_max(&self) -> usize {
+        match (self.transport, self.query.edns) {
+            // "512 bytes" without OPT (RFC 1035 section 4.2.1).
+            (Transport::Udp, None) => 512,
+            (Transport::Udp, Some(edns)) => usize::from(edns.udp_octets.min(self.udp_octets_max).max(512)),
+            _ => MESSAGE_OCTETS_MAX,
+        }
+    }
+
     /// The OPT for a client with this one.
     fn opt(&self, edns: ClientEdns, rcode_high: u8, errors: &'a [ExtendedError]) -> Opt<'a> {
         let asks = edns.asks;
@@ -159,12 +177,7 @@ fn finish(
     delivery: &Delivery<'_>,
     (rcode_high, errors): (u8, &[ExtendedError]),
 ) -> Vec<u8> {
-    let limit = match (delivery.transport, query.edns) {
-        // "512 bytes" without OPT (RFC 1035 section 4.2.1).
-        (Transport::Udp, None) => 512,
-        (Transport::Udp, Some(edns)) => usize::from(edns.udp_octets.min(delivery.udp_octets_max).max(512)),
-        _ => MESSAGE_OCTETS_MAX,
-    };
+    let limit = delivery.octets_max();
     let without_opt = res.len();
     let Some(edns) = query.edns else {
         return if without_opt <= limit { res } else { truncated(&res, query, delivery, rcode_high) };

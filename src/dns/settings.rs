@@ -1,5 +1,6 @@
 //! Checked settings of the DNS plane.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::cookies::Secret;
+use super::edns::PASSED;
 use super::rate::RateLimit;
 use crate::credentials::CertificateFiles;
 use crate::model::DomainName;
@@ -137,6 +139,58 @@ pub struct Secure {
     pub certificate: Option<CertificateFiles>,
 }
 
+/// Listeners for proxies that say who asks (PROXY protocol, version 2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// UDP and TCP listen addresses, of proxies alone.
+    pub listen: Vec<SocketAddr>,
+    /// The proxies that are believed; there with a listen address.
+    pub from: Vec<IpNet>,
+}
+
+/// What structured errors say beside why a name is blocked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Structured {
+    /// Whom to ask, as URIs; at least one.
+    pub contacts: Vec<String>,
+    /// Who blocks; empty for nobody in particular.
+    pub organization: String,
+}
+
+/// Where copies of queries and responses go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DnstapTarget {
+    /// A file, one way.
+    File(PathBuf),
+    /// A reader that listens on TCP.
+    Tcp(SocketAddr),
+    /// A reader that listens on a unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for DnstapTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file://{}", path.display()),
+            Self::Tcp(addr) => write!(f, "tcp://{addr}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// Copies of queries and responses for dnstap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dnstap {
+    /// Where they go.
+    pub to: DnstapTarget,
+    /// Who says so; empty for nobody in particular.
+    pub identity: String,
+    /// Queries of clients.
+    pub queries: bool,
+    /// Responses to them.
+    pub responses: bool,
+}
+
 /// Checked settings of the DNS plane.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -150,6 +204,10 @@ pub struct Settings {
     pub https_path: String,
     /// DNS over QUIC (RFC 9250).
     pub quic: Secure,
+    /// UDP and TCP behind proxies.
+    pub proxy_protocol: ProxyProtocol,
+    /// Copies of queries and responses; `None` for none.
+    pub dnstap: Option<Dnstap>,
     /// What clients are told who ask which server answers (RFC 5001); empty for nothing.
     pub nsid: String,
     /// Whether clients with cookies get ours (RFC 7873).
@@ -180,6 +238,10 @@ pub struct Settings {
     pub upstream_down: UpstreamDown,
     /// Blocked names.
     pub block: Block,
+    /// Extended error codes of upstreams that are passed on, without their texts (RFC 8914).
+    pub ede_pass: Vec<u16>,
+    /// JSON in extended errors for clients that ask for it; `None` for none.
+    pub structured_errors: Option<Structured>,
     /// Families.
     pub judge_families: JudgeFamilies,
     /// TTL cap of answers that lead to the mainland (D-D26).
@@ -219,6 +281,8 @@ impl Settings {
             https: Secure::default(),
             https_path: "/dns-query".to_owned(),
             quic: Secure::default(),
+            proxy_protocol: ProxyProtocol::default(),
+            dnstap: None,
             nsid: String::new(),
             cookies: true,
             cookie_secrets: Vec::new(),
@@ -240,6 +304,8 @@ impl Settings {
                 ttl_seconds: 30,
                 ede_code: 16,
             },
+            ede_pass: PASSED.to_vec(),
+            structured_errors: None,
             judge_families: JudgeFamilies::Both,
             mainland_ttl_max: Duration::from_secs(300),
             cache_bytes_max: 64 << 20,

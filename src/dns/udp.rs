@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::handler::{Client, Gate, Taken};
 use super::mmsg::{Answers, Batch, Way, tell_destination};
+use super::proxied::{self, Front};
 use super::question::Query;
 use super::send::Transport;
 use crate::drain::{DrainWatch, Phase};
@@ -26,6 +27,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const ERROR_PAUSE: Duration = Duration::from_millis(5);
 /// Queries that wait for a turn of the runtime; more are not taken on, which answers of other queries do not wait for.
 const WAITING_MAX: usize = 1024;
+
+/// What is known of all that comes to a socket.
+#[derive(Clone, Copy)]
+struct Place {
+    front: Front,
+    /// Where it is bound.
+    reached: Option<SocketAddr>,
+}
 
 /// A query that has to wait for its answer.
 struct Waiting {
@@ -48,10 +57,10 @@ pub fn prepare(socket: UdpSocket) -> io::Result<UdpSocket> {
 /// Serves a socket until the drain, then until the answers in work are sent.
 ///
 /// Panics if its thread did: a plane that has lost one of its sockets must not look alive.
-pub async fn serve(gate: Arc<Gate>, socket: UdpSocket, drain: DrainWatch) {
+pub async fn serve(gate: Arc<Gate>, socket: UdpSocket, front: Front, drain: DrainWatch) {
     let socket = Arc::new(socket);
     let (sender, mut waiting) = mpsc::channel(WAITING_MAX);
-    let thread = start(gate.clone(), socket.clone(), sender, drain);
+    let thread = start(gate.clone(), socket.clone(), front, sender, drain);
     let mut working = JoinSet::new();
     // Ends with the thread, which holds the sender.
     while let Some(Waiting { query, client, way }) = waiting.recv().await {
@@ -76,10 +85,12 @@ pub async fn serve(gate: Arc<Gate>, socket: UdpSocket, drain: DrainWatch) {
 fn start(
     gate: Arc<Gate>,
     socket: Arc<UdpSocket>,
+    front: Front,
     waiting: mpsc::Sender<Waiting>,
     drain: DrainWatch,
 ) -> io::Result<JoinHandle<()>> {
     let builder = std::thread::Builder::new().name("dns-udp".to_owned());
+    let place = Place { front, reached: socket.local_addr().ok() };
     builder.spawn(move || {
         let (mut batch, mut answers) = (Batch::new(), Answers::new());
         while drain.phase() == Phase::Running {
@@ -87,7 +98,7 @@ fn start(
                 Ok(count) => {
                     for i in 0..count {
                         let (octets, way) = batch.get(i);
-                        take(&gate, octets, way, &mut answers, &waiting);
+                        take(&gate, place, octets, way, &mut answers, &waiting);
                     }
                     send(&gate, &socket, &mut answers);
                 }
@@ -103,10 +114,14 @@ fn start(
 }
 
 /// Answers a query, or hands it on.
-fn take(gate: &Gate, octets: &[u8], way: &Way, answers: &mut Answers, waiting: &mpsc::Sender<Waiting>) {
+fn take(gate: &Gate, place: Place, octets: &[u8], way: &Way, answers: &mut Answers, waiting: &mpsc::Sender<Waiting>) {
     let Some(peer) = way.peer() else { return };
-    let client = Client { addr: SocketAddr::ip(&peer), transport: Transport::Udp };
-    match gate.take(octets, client) {
+    let asked = match place.front {
+        Front::Clients => Some((Client::new(peer, place.reached, Transport::Udp), octets)),
+        Front::Proxies => proxied::open(gate, octets, peer),
+    };
+    let Some((client, query)) = asked else { return };
+    match gate.take(query, client) {
         Taken::Answered(message) => answers.push(message, way),
         Taken::Dropped => {}
         Taken::Waiting(query) => {

@@ -18,11 +18,11 @@ use super::draining::Draining;
 use super::gate::Gate;
 use super::origin::Ends;
 use super::party::Party;
-use super::proxy_header::{self, ProxyHeader};
 use super::timer::Timer;
 use super::tls::{self, Opening, Refusal};
 use crate::clients::{ClientPlace, Clients};
 use crate::drain::DrainWatch;
+use crate::proxy_header::{self, ProxyHeader};
 
 /// A connection whose first octets are there.
 pub(super) struct Arrival<S = TcpStream> {

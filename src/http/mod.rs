@@ -44,7 +44,6 @@ pub mod octets;
 pub mod origin;
 pub mod page;
 pub mod party;
-pub mod proxy_header;
 pub mod quic;
 pub mod relay;
 pub mod reply;

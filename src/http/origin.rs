@@ -23,9 +23,9 @@ use super::counters::OriginFailure;
 use super::gate::Gate;
 use super::head::{HeadLimits, ResponseParser};
 use super::host::HostName;
-use super::proxy_header;
 use super::settings::{Origin, Settings};
 use super::timer::Timer;
+use crate::proxy_header;
 
 pub use resolve::{Resolver, ResolverError};
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::credentials::CertificateFiles;
+use crate::proxy_header::ProxyVersion;
 
 /// Where filed requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,15 +38,6 @@ pub enum QuicBlock {
     Close,
     /// Silence.
     Drop,
-}
-
-/// Version of the PROXY protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyVersion {
-    /// A line of text.
-    V1,
-    /// Binary.
-    V2,
 }
 
 /// How blocked requests are answered.

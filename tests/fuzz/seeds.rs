@@ -6,9 +6,8 @@ use std::path::Path;
 
 use crate::harness::tls::{Row, Sketch};
 use icpgate::dns::wire::{Section, Writer, flag, question_octets, rtype};
-use icpgate::http::proxy_header;
-use icpgate::http::settings::ProxyVersion;
 use icpgate::model::DomainName;
+use icpgate::proxy_header::{self, ProxyVersion};
 
 /// Writes the seeds of `target` into the directory that `ICPGATE_FUZZ_SEEDS` names, and ends the program; nothing without it.
 pub fn write_if_asked(target: &str) {
@@ -127,6 +126,7 @@ fn proxy() -> Vec<Vec<u8>> {
         b"PROXY UNKNOWN\r\n".to_vec(),
         b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\nGET".to_vec(),
         b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec(),
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c\xc6\x33\x64\x07\xcb\0\x71\x01\x9c\x40\0\x35query".to_vec(),
         b"GET / HTTP/1.1\r\n".to_vec(),
     ];
     for (client, reached) in [("198.51.100.7:40000", "203.0.113.1:443"), ("[2001:db8::1]:1", "[2001:db8::2]:2")] {

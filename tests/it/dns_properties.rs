@@ -277,6 +277,7 @@ fn check_one(view: &View, question: &Question, octets: Bytes) -> Result<(), Test
             question: question.clone(),
             question_octets: wire::question_octets(question.name.as_ref(), question.qtype, 1).to_ascii_uppercase(),
             edns,
+            arrived: None,
         };
         check_delivery(finished, &query, transport, &judged.errors)?;
     }
@@ -286,7 +287,8 @@ fn check_one(view: &View, question: &Question, octets: Bytes) -> Result<(), Test
 fn deliveries() -> [(Transport, Option<ClientEdns>); 6] {
     let edns = |udp_octets, asks| Some(ClientEdns { udp_octets, dnssec_ok: false, asks });
     let cookie = Cookie::There([7; 8], None);
-    let (nothing, all) = (Asks::default(), Asks { cookie, keepalive: true, nsid: true, padding: true });
+    let (nothing, all) =
+        (Asks::default(), Asks { cookie, keepalive: true, nsid: true, padding: true, structured: true });
     [
         (Transport::Udp, None),
         (Transport::Udp, edns(512, all)),

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::dns_secure::{Quic, listener};
 use super::harness::app::{App, config, request};
-use super::harness::dns::{Answer, Ask, PATIENCE, exchange};
+use super::harness::dns::{Answer, Ask, PATIENCE, exchange, over_udp};
 use super::harness::h2::TlsClient;
 
 const HANDOVER: &str = "run.handover";
@@ -91,11 +91,13 @@ async fn a_later_gate_takes_the_sockets_over_and_the_first_one_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn encrypted_listeners_of_dns_change_hands() {
+async fn other_listeners_of_dns_change_hands() {
     let secure = |config: &mut Config| {
         config.dns.tls = listener("here");
         config.dns.https = listener("here");
         config.dns.quic = listener("here");
+        config.dns.proxy_protocol.listen = vec!["127.0.0.1:0".parse().expect("an address")];
+        config.dns.proxy_protocol.from = vec!["127.0.0.1/32".parse().expect("a prefix")];
     };
     let app = App::with(|config, dir| {
         config.admin.handover = Some(dir.path().join(HANDOVER));
@@ -103,6 +105,7 @@ async fn encrypted_listeners_of_dns_change_hands() {
     })
     .await;
     let (tls, https) = (app.running.addrs.dns_tls[0], app.running.addrs.dns_https[0]);
+    let proxied = app.running.addrs.dns_proxied[0];
     let quic = Quic::try_connect(app.running.addrs.dns_quic[0], "here", &["doq"]).await.expect("a connection");
     let mut config = same(&app);
     secure(&mut config);
@@ -122,6 +125,7 @@ async fn encrypted_listeners_of_dns_change_hands() {
     };
     let second = next(&app, config).await.expect("takes over");
     assert_eq!((second.addrs.dns_tls[0], second.addrs.dns_https[0]), (tls, https));
+    assert_eq!(second.addrs.dns_proxied[0], proxied);
     let App { running, .. } = app;
     ends_in_order(running).await;
     assert_eq!(quic.closed().await, 0, "the old gate says that it ends");
@@ -130,6 +134,9 @@ async fn encrypted_listeners_of_dns_change_hands() {
     }
     let again = Quic::try_connect(second.addrs.dns_quic[0], "here", &["doq"]).await.expect("a connection");
     assert!(again.ask(&Ask::new("www.unfiled.example", "A").octets()).await.is_ok());
+    // A proxy that asks for itself.
+    let query = [&b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"[..], &Ask::new("www.unfiled.example", "A").octets()].concat();
+    assert!(over_udp(proxied, &query, PATIENCE).await.is_some());
     stop.store(true, Ordering::Relaxed);
     assert!(timeout(PATIENCE, visits).await.expect("ends in time").expect("nothing was refused") > 0);
     second.drain.advance(Phase::Draining);

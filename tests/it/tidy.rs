@@ -16,6 +16,7 @@ const LAYERS: [&[&str]; 12] = [
         "drain",
         "meter",
         "priority",
+        "proxy_header",
         "sockets",
         "terminal",
         "watch",

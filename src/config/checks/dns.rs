@@ -6,14 +6,20 @@ use std::time::Duration;
 
 use super::{Checker, others_can_read, path, size};
 use crate::config::spec::Spec;
-use crate::config::spec::dns::{DnsBlockSpec, DnsSpec, HttpsSpec, RateLimitSpec, UpstreamSpec, ZoneSpec};
+use crate::config::spec::dns::{
+    DnsBlockSpec, DnsProxySpec, DnsSpec, DnstapMessage, DnstapSpec, HttpsSpec, RateLimitSpec, UpstreamSpec, ZoneSpec,
+};
 use crate::config::upstream;
 use crate::credentials::CertificateFiles;
 use crate::dns::Settings;
 use crate::dns::cookies::Secret;
+use crate::dns::edns::{PASSED_MAX, info_code};
 use crate::dns::rate::RateLimit;
 use crate::dns::secrets;
-use crate::dns::settings::{Block, BlockAction, Secure, UpstreamGroup, UpstreamPolicy as Policy, ZoneFile};
+use crate::dns::settings::{
+    Block, BlockAction, Dnstap, DnstapTarget, ProxyProtocol, Secure, Structured, UpstreamGroup,
+    UpstreamPolicy as Policy, ZoneFile,
+};
 use crate::dns::zones;
 use crate::model::DomainName;
 
@@ -26,9 +32,11 @@ impl Checker<'_> {
     pub(super) fn dns(&mut self, spec: &Spec) -> Settings {
         let text = &spec.dns;
         let listen = self.sockets("dns.listen", &text.listen);
-        let secure = self.secure(text, &listen);
+        let proxy_protocol = self.dns_proxies(&text.proxy_protocol, &listen);
+        let plain: Vec<SocketAddr> = listen.iter().chain(&proxy_protocol.listen).copied().collect();
+        let secure = self.secure(text, &plain);
         let all: Vec<SocketAddr> =
-            listen.iter().chain(secure.iter().flat_map(|secure| &secure.listen)).copied().collect();
+            plain.iter().chain(secure.iter().flat_map(|secure| &secure.listen)).copied().collect();
         let [tls, https, quic] = secure;
         let allow_from = self.prefixes("dns.allow-from", &text.allow_from);
         if !all.is_empty() && text.allow_from.is_empty() {
@@ -55,6 +63,8 @@ impl Checker<'_> {
             resolve_timeout: Duration::from_millis(text.resolve_timeout_milliseconds),
             upstream_down: spec.policy.on_upstream_down.into(),
             block: self.dns_block(&text.block),
+            ede_pass: self.ede_pass(text),
+            structured_errors: self.structured_errors(spec),
             judge_families: text.judge_families.into(),
             mainland_ttl_max: Duration::from_secs(text.mainland_ttl_max_seconds),
             cache_bytes_max: size(text.cache_bytes_max),
@@ -69,18 +79,43 @@ impl Checker<'_> {
             tcp_connections_per_client_max: size(text.tcp_connections_per_client_max),
             tcp_idle: Duration::from_secs(text.tcp_idle_seconds),
             https_path: self.https_path(&text.https.path),
-            nsid: self.nsid(&text.nsid),
+            nsid: self.nsid("dns.nsid", &text.nsid),
+            dnstap: self.dnstap(&text.dnstap, &text.nsid),
             cookies: text.cookies,
             cookie_secrets: self.cookie_secrets(cookie_secret_file.as_deref()),
             cookie_secret_file,
             rate_limit: self.rate_limit(&text.rate_limit),
             inflight_per_client_max: size(text.inflight_per_client_max),
             listen,
+            proxy_protocol,
             tls,
             https,
             quic,
             allow_from,
         }
+    }
+
+    /// The listeners for proxies, with those that are believed.
+    fn dns_proxies(&mut self, text: &DnsProxySpec, plain: &[SocketAddr]) -> ProxyProtocol {
+        const FROM: &str = "dns.proxy-protocol.from";
+        let listen = self.sockets("dns.proxy-protocol.listen", &text.listen);
+        let from = self.prefixes(FROM, &text.from);
+        if !text.listen.is_empty() && text.from.is_empty() {
+            self.refuse(
+                FROM,
+                "",
+                "is needed by dns.proxy-protocol.listen; expected prefixes of the proxies before the gate",
+            );
+        }
+        if text.listen.is_empty() && !text.from.is_empty() {
+            self.warn(FROM, "has no effect: dns.proxy-protocol.listen is empty");
+        }
+        if from.iter().any(|prefix| prefix.prefix_len() == 0) {
+            let message = "whoever reaches this listener may ask in anybody's name; expected prefixes of proxies";
+            self.warn(FROM, message);
+        }
+        self.not_twice("dns.proxy-protocol", &listen, plain);
+        ProxyProtocol { listen, from }
     }
 
     /// The encrypted listeners: TLS, HTTPS, QUIC.
@@ -139,12 +174,36 @@ impl Checker<'_> {
         path.to_owned()
     }
 
-    fn nsid(&mut self, text: &str) -> String {
+    fn nsid(&mut self, key: &str, text: &str) -> String {
         if text.len() > NSID_OCTETS_MAX || text.chars().any(char::is_control) {
             let message = format!("expected at most {NSID_OCTETS_MAX} octets without control characters");
-            self.refuse("dns.nsid", text, message);
+            self.refuse(key, text, message);
         }
         text.to_owned()
+    }
+
+    /// Where copies of queries and responses go, and which.
+    fn dnstap(&mut self, text: &DnstapSpec, nsid: &str) -> Option<Dnstap> {
+        let own = self.nsid("dns.dnstap.identity", &text.identity);
+        let identity = if own.is_empty() { nsid.to_owned() } else { own };
+        if text.to.is_empty() {
+            return None;
+        }
+        if text.messages.is_empty() {
+            self.refuse(
+                "dns.dnstap.messages",
+                "",
+                "nothing would be copied; expected \"client-query\", \"client-response\"",
+            );
+        }
+        let Some(to) = dnstap_target(&text.to) else {
+            let message = "expected \"unix:///PATH\", \"tcp://ADDRESS:PORT\" or \"file:///PATH\"";
+            self.refuse("dns.dnstap.to", &text.to, message);
+            return None;
+        };
+        let has = |message| text.messages.contains(&message);
+        let (queries, responses) = (has(DnstapMessage::ClientQuery), has(DnstapMessage::ClientResponse));
+        Some(Dnstap { to, identity, queries, responses })
     }
 
     /// The secrets of cookies as they are now.
@@ -164,6 +223,46 @@ impl Checker<'_> {
         let RateLimitSpec { responses_per_second, slip, ipv4_prefix, ipv6_prefix, .. } = *text;
         let exempt = self.prefixes("dns.rate-limit.exempt", &text.exempt);
         RateLimit { responses_per_second, slip, ipv4_prefix, ipv6_prefix, exempt }
+    }
+
+    /// Extended errors of upstreams: those about who asks are about this gate.
+    fn ede_pass(&mut self, text: &DnsSpec) -> Vec<u16> {
+        const KEY: &str = "dns.ede-pass";
+        let codes = &text.ede_pass;
+        if codes.len() > PASSED_MAX {
+            self.refuse(KEY, &codes.len().to_string(), format!("too many codes; expected at most {PASSED_MAX}"));
+        }
+        for (i, code) in codes.iter().enumerate() {
+            let key = format!("{KEY}[{i}]");
+            if codes[..i].contains(code) {
+                self.refuse(&key, &code.to_string(), "is there twice");
+            }
+            if *code == info_code::PROHIBITED {
+                let message = "is about who asks the upstream, which is this gate; expected codes about answers";
+                self.refuse(&key, &code.to_string(), message);
+            }
+        }
+        if codes.contains(&text.block.ede_code) {
+            self.warn(KEY, "holds dns.block.ede-code: clients cannot tell a block here from one of an upstream");
+        }
+        codes.clone()
+    }
+
+    /// What structured errors say: clients throw them away without a contact.
+    fn structured_errors(&mut self, spec: &Spec) -> Option<Structured> {
+        const KEY: &str = "dns.structured-errors";
+        if !spec.dns.structured_errors {
+            return None;
+        }
+        let provider = &spec.provider;
+        let filing_url = Some(provider.filing_url.clone()).filter(|url| !url.is_empty());
+        let contacts: Vec<String> = contact_uri(&provider.contact).into_iter().chain(filing_url).collect();
+        if contacts.is_empty() {
+            let message = "needs somebody to ask; expected provider.contact (a mail address, telephone number or URL) or \
+                provider.filing-url";
+            self.refuse(KEY, "true", message);
+        }
+        Some(Structured { contacts, organization: provider.name.clone() })
     }
 
     fn dns_block(&mut self, text: &DnsBlockSpec) -> Block {
@@ -260,4 +359,34 @@ fn zone_directories(texts: &[ZoneSpec]) -> Vec<PathBuf> {
         ZoneSpec::Named(_) => None,
     };
     texts.iter().filter_map(path).filter(|path| path.is_dir()).collect()
+}
+
+/// A mail address, telephone number or URL as a URI.
+fn contact_uri(text: &str) -> Option<String> {
+    let text = text.trim();
+    let is_uri =
+        ["http://", "https://", "mailto:", "tel:", "sip:", "sips:"].iter().any(|scheme| text.starts_with(scheme));
+    let digits: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let is_number = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | '(' | ')');
+    match text {
+        "" => None,
+        _ if is_uri => Some(text.to_owned()),
+        _ if text.contains('@') && !text.contains(char::is_whitespace) => Some(format!("mailto:{text}")),
+        _ if digits.chars().all(is_number) && digits.contains(|c: char| c.is_ascii_digit()) => {
+            Some(format!("tel:{digits}"))
+        }
+        _ => None,
+    }
+}
+
+/// The target of dnstap; paths are absolute.
+fn dnstap_target(text: &str) -> Option<DnstapTarget> {
+    let (scheme, rest) = text.split_once("://")?;
+    let path = || Some(PathBuf::from(rest)).filter(|path| path.is_absolute() && path.file_name().is_some());
+    match scheme {
+        "file" => path().map(DnstapTarget::File),
+        "tcp" => rest.parse().ok().map(DnstapTarget::Tcp),
+        "unix" => path().map(DnstapTarget::Unix),
+        _ => None,
+    }
 }

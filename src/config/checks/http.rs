@@ -12,7 +12,8 @@ use crate::config::spec::http::{
 };
 use crate::credentials::CertificateFiles;
 use crate::http::Settings;
-use crate::http::settings::{Block, Origin, ProviderText, ProxyVersion, QuicBlock, TlsBlock};
+use crate::http::settings::{Block, Origin, ProviderText, QuicBlock, TlsBlock};
+use crate::proxy_header::ProxyVersion;
 
 /// What may stand in braces in `http.block.redirect`.
 const PLACEHOLDERS: [&str; 4] = ["name", "domain", "reason", "id"];

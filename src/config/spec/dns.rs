@@ -20,6 +20,10 @@ pub struct DnsSpec {
     pub https: HttpsSpec,
     /// DNS over QUIC (RFC 9250).
     pub quic: SecureSpec,
+    /// UDP and TCP for proxies that say who asks.
+    pub proxy_protocol: DnsProxySpec,
+    /// Copies of queries and responses for dnstap.
+    pub dnstap: DnstapSpec,
     /// What clients are told who ask which server answers (NSID, RFC 5001); "" for nothing.
     pub nsid: String,
     /// Give clients that have cookies ours (RFC 7873): who returns one is not limited in rates.
@@ -48,6 +52,10 @@ pub struct DnsSpec {
     pub resolve_timeout_milliseconds: u64,
     /// How blocked names are answered.
     pub block: DnsBlockSpec,
+    /// Extended error codes of upstreams that are passed on to clients, without their texts (RFC 8914).
+    pub ede_pass: Vec<u16>,
+    /// Tell clients that ask for it why a name is blocked as JSON (draft-ietf-dnsop-structured-dns-error).
+    pub structured_errors: bool,
     /// Which address families a judgement looks at.
     pub judge_families: JudgeFamilies,
     /// Ceiling for the TTL of answers that lead to the mainland.
@@ -98,6 +106,8 @@ impl Default for DnsSpec {
             tls: SecureSpec::default(),
             https: HttpsSpec::default(),
             quic: SecureSpec::default(),
+            proxy_protocol: DnsProxySpec::default(),
+            dnstap: DnstapSpec::default(),
             nsid: settings.nsid.clone(),
             cookies: settings.cookies,
             cookie_secret_file: String::new(),
@@ -110,6 +120,8 @@ impl Default for DnsSpec {
             upstream_ca: String::new(),
             upstream_timeout_milliseconds: millis(settings.upstream_timeout),
             resolve_timeout_milliseconds: millis(settings.resolve_timeout),
+            ede_pass: settings.ede_pass.clone(),
+            structured_errors: false,
             judge_families: settings.judge_families.into(),
             mainland_ttl_max_seconds: settings.mainland_ttl_max.as_secs(),
             cache_bytes_max: settings.cache_bytes_max as u64,
@@ -225,6 +237,45 @@ impl Default for HttpsSpec {
         let SecureSpec { listen, certificate, key } = SecureSpec::default();
         Self { listen, certificate, key, path: Settings::new().https_path }
     }
+}
+
+/// `dns.proxy-protocol`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DnsProxySpec {
+    /// Addresses and ports for UDP and TCP with PROXY headers of version 2; none where no proxy stands before the gate.
+    pub listen: Vec<String>,
+    /// Prefixes of the proxies that are believed; what others send there is dropped.
+    pub from: Vec<String>,
+}
+
+/// `dns.dnstap`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DnstapSpec {
+    /// unix:///PATH or tcp://ADDRESS:PORT of a reader, or file:///PATH; "" for no dnstap.
+    pub to: String,
+    /// Who says so; "" for dns.nsid.
+    pub identity: String,
+    /// What is copied.
+    pub messages: Vec<DnstapMessage>,
+}
+
+impl Default for DnstapSpec {
+    fn default() -> Self {
+        let messages = vec![DnstapMessage::ClientQuery, DnstapMessage::ClientResponse];
+        Self { to: String::new(), identity: String::new(), messages }
+    }
+}
+
+/// A word of `dns.dnstap.messages`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DnstapMessage {
+    /// Queries of clients.
+    ClientQuery,
+    /// Responses to them, with the verdict where it blocks.
+    ClientResponse,
 }
 
 /// One entry of `dns.zones`.

@@ -42,6 +42,13 @@ pub enum ExchangeError {
     ServerName(String),
 }
 
+impl ExchangeError {
+    /// True where nothing came in time, as against an end that somebody made.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Net(NetError::Timeout))
+    }
+}
+
 /// The TLS settings all servers share.
 pub type TlsSettings = Arc<ClientConfig>;
 

@@ -1,6 +1,6 @@
 //! Questions to other servers: groups by suffix, choice, health, coalescing; the exchanges themselves are in `exchange`.
 //!
-//! What an upstream says is passed on octet for octet: DO, CD, rcodes, CNAMEs and extended errors stay as they were.
+//! What an upstream says comes back octet for octet: DO, CD, rcodes, CNAMEs and extended errors stay as they were.
 
 mod exchange;
 mod hedge;
@@ -33,6 +33,9 @@ pub enum UpstreamError {
     /// The settings cannot be used.
     #[error("{0}")]
     BadSettings(String),
+    /// No server could be talked to: refused connections, broken handshakes, answers that are none.
+    #[error("every exchange with an upstream broke off")]
+    Broken,
     /// No group covers the name.
     #[error("no upstream is configured for this name")]
     NoUpstream,
@@ -175,33 +178,36 @@ impl Group {
     /// better.
     async fn ask(&self, question: &Question, deadline: Instant) -> Outcome {
         let order = self.order();
-        let mut servers = order.iter();
-        let mut failure = None;
+        let (mut failure, mut is_broken, mut is_silent) = (None, false, false);
+        let mut asked = 0;
         if let Some(budget) = &self.hedges {
             budget.earn();
-            if let [first, second, ..] = order[..]
-                && second.is_up()
-            {
-                let (said, asked) = beside(first, second, budget, question, deadline).await;
-                match said {
-                    Said::Answer(message) => return Ok(message),
-                    Said::Failure(message) => failure = Some(message),
-                    Said::Nothing => {}
-                }
-                servers.nth(asked - 1);
-            }
         }
-        for server in servers {
+        while let Some(server) = order.get(asked) {
             if Instant::now() >= deadline {
                 break;
             }
-            match say(server, question, deadline).await {
+            let second = order.get(1).filter(|second| asked == 0 && second.is_up());
+            let said = match (&self.hedges, second) {
+                (Some(budget), Some(second)) => {
+                    let (said, count) = beside(server, second, budget, question, deadline).await;
+                    asked += count;
+                    said
+                }
+                _ => {
+                    asked += 1;
+                    say(server, question, deadline).await
+                }
+            };
+            match said {
                 Said::Answer(message) => return Ok(message),
                 Said::Failure(message) => drop(failure.get_or_insert(message)),
-                Said::Nothing => {}
+                Said::Nothing => is_silent = true,
+                Said::Broken => is_broken = true,
             }
         }
-        failure.ok_or(UpstreamError::Unreachable)
+        let reason = if is_broken && !is_silent { UpstreamError::Broken } else { UpstreamError::Unreachable };
+        failure.ok_or(reason)
     }
 
     /// Servers in the order to try: those that are up first, by the group's policy.
@@ -235,26 +241,32 @@ enum Said {
     Answer(Bytes),
     /// A code that another server may not have.
     Failure(Bytes),
-    /// Nothing that answers it.
+    /// Nothing in time.
     Nothing,
+    /// Nothing that answers it, or the exchange broke off.
+    Broken,
 }
 
 impl Said {
-    /// The better of two.
+    /// The one that says more; of two that say as much, this one.
     fn or(self, other: Self) -> Self {
-        match (&self, &other) {
-            (Self::Answer(_), _) | (Self::Failure(_), Self::Failure(_) | Self::Nothing) => self,
-            _ => other,
-        }
+        let rank = |said: &Self| match said {
+            Self::Answer(_) => 3,
+            Self::Failure(_) => 2,
+            Self::Nothing => 1,
+            Self::Broken => 0,
+        };
+        if rank(&self) >= rank(&other) { self } else { other }
     }
 }
 
 async fn say(server: &Server, question: &Question, deadline: Instant) -> Said {
     match server.exchange(question, deadline).await {
-        Ok(message) if !answers(&message, question) => Said::Nothing,
+        Ok(message) if !answers(&message, question) => Said::Broken,
         Ok(message) if is_failure(&message) => Said::Failure(message),
         Ok(message) => Said::Answer(message),
-        Err(_) => Said::Nothing,
+        Err(error) if error.is_silence() => Said::Nothing,
+        Err(_) => Said::Broken,
     }
 }
 

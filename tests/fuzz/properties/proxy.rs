@@ -2,8 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use icpgate::http::proxy_header::{ProxyHeader, ProxyHeaderError, read, write};
-use icpgate::http::settings::ProxyVersion;
+use icpgate::proxy_header::{ProxyHeader, ProxyHeaderError, ProxyVersion, read, read_binary, write};
 
 /// The 12 octets of version 2.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -20,8 +19,14 @@ pub fn check(octets: &[u8]) {
             let header = &octets[..length];
             assert_eq!(read(header), whole, "what follows changes nothing");
             match header.strip_prefix(SIGNATURE) {
-                Some(rest) => assert_eq!(binary(rest), Some(addrs)),
-                None => line(header, addrs),
+                Some(rest) => {
+                    assert_eq!(binary(rest), Some(addrs));
+                    assert_eq!(read_binary(octets), whole, "version 2 alone is read alike");
+                }
+                None => {
+                    assert_eq!(read_binary(octets), Ok(ProxyHeader::Absent));
+                    line(header, addrs);
+                }
             }
             if let Some((client, reached)) = addrs {
                 written_again(client, reached);
@@ -56,11 +61,11 @@ fn binary(rest: &[u8]) -> Option<Option<(SocketAddr, SocketAddr)>> {
     let port = |at: usize| u16::from_be_bytes([body[at], body[at + 1]]);
     match (command, family) {
         (0x20, _) => Some(None),
-        (0x21, 0x11) => {
+        (0x21, 0x11 | 0x12) => {
             let addr = |at: usize| <[u8; 4]>::try_from(&body[at..at + 4]).map(Ipv4Addr::from).ok();
             Some(Some(((addr(0)?, port(8)).into(), (addr(4)?, port(10)).into())))
         }
-        (0x21, 0x21) => {
+        (0x21, 0x21 | 0x22) => {
             let addr = |at: usize| <[u8; 16]>::try_from(&body[at..at + 16]).map(Ipv6Addr::from).ok();
             Some(Some(((addr(0)?, port(32)).into(), (addr(16)?, port(34)).into())))
         }

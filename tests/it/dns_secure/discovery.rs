@@ -55,7 +55,7 @@ async fn the_information_is_ours() {
     let gate = gate_with(|_| {}).await;
     let answer = gate.ask_as(&Ask { recursion_desired: false, ..Ask::new("resolver.arpa", "TYPE261") }).await;
     assert!(answer.message().metadata.authoritative, "clients discard it otherwise");
-    assert_eq!(data(&answer), [b"\x1aexterr=3,14,16,18,21,22,24".to_vec()]);
+    assert_eq!(data(&answer), [b"\x40exterr=1,2,3,5,6,7,8,9,10,11,12,13,14,16,18,19,21,22,23,24,25,27".to_vec()]);
 }
 
 #[tokio::test]

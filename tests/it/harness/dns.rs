@@ -29,6 +29,8 @@ pub struct DnsGate {
     pub addr: SocketAddr,
     /// The encrypted listeners: TLS, HTTPS, QUIC.
     pub secure: [Option<SocketAddr>; 3],
+    /// The listener for proxies.
+    pub proxied: Option<SocketAddr>,
     pub upstream: Upstream,
     pub view: SharedView,
     pub clock: Arc<AtomicU64>,
@@ -45,6 +47,11 @@ impl DnsGate {
 
     /// `view` before a scripted upstream, with settings changed by `change`.
     pub async fn with(view: View, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_sink(view, Sink::closed(), change).await
+    }
+
+    /// The same, with verdicts handed to `sink`.
+    pub async fn with_sink(view: View, sink: Sink, change: impl FnOnce(&mut Settings)) -> Self {
         let upstream = Upstream::start().await;
         let mut settings = Settings::new();
         settings.listen = vec!["127.0.0.1:0".parse().expect("an address")];
@@ -57,14 +64,14 @@ impl DnsGate {
         let clock = Arc::new(AtomicU64::new(fixture::seconds(fixture::noon(fixture::TODAY))));
         let view = SharedView::with_clock(view, Clock::Manual(clock.clone()));
         let counters = Arc::new(Counters::default());
-        let plane = Plane::bind(settings, view.clone(), Sink::closed(), counters.clone(), &Sockets::default())
-            .await
-            .expect("binds");
+        let plane =
+            Plane::bind(settings, view.clone(), sink, counters.clone(), &Sockets::default()).await.expect("binds");
         let (addr, gate) = (plane.addrs()[0], plane.gate());
         let secure = [plane.tls_addrs(), plane.https_addrs(), plane.quic_addrs()].map(|addrs| addrs.first().copied());
+        let proxied = plane.proxied_addrs().first().copied();
         let (drain, watch) = DrainSignal::new();
         tokio::spawn(plane.run(watch));
-        Self { addr, secure, upstream, view, clock, counters, gate, drain }
+        Self { addr, secure, proxied, upstream, view, clock, counters, gate, drain }
     }
 
     /// Asks over UDP with OPT.

@@ -4,6 +4,7 @@ pub mod app;
 pub mod binary;
 pub mod devtools;
 pub mod dns;
+pub mod dnstap;
 pub mod fixture;
 pub mod golden;
 pub mod h2;

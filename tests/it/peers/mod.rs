@@ -7,6 +7,8 @@ mod browser;
 mod clients;
 mod console;
 mod dns_secure;
+mod dnsdist;
+mod dnstap;
 mod h2;
 mod package;
 mod profiles;

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use icpgate::http::Settings;
 use icpgate::http::counters::OriginFailure;
-use icpgate::http::proxy_header::{self, ProxyHeader};
-use icpgate::http::settings::{Origin, ProxyVersion};
+use icpgate::http::settings::Origin;
 use icpgate::policy::{Mode, Rules};
+use icpgate::proxy_header::{self, ProxyHeader, ProxyVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

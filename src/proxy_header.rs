@@ -1,24 +1,35 @@
 //! The PROXY protocol, versions 1 and 2, as a listed proxy sends it before anything else, and as the gate sends it to origins.
 //!
 //! Source: the PROXY protocol specification of HAProxy, sections 2.1 and 2.2. From any other peer the same octets are a
-//! bad request (D-T19): this module is not asked then.
+//! bad request (D-T19) or a bad query: this module is not asked then.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use thiserror::Error;
 
-use super::settings::ProxyVersion;
-
 /// The 12 octets every version 2 header begins with.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Longest version 1 header with its CRLF, by the specification.
 const TEXT_OCTETS_MAX: usize = 107;
-/// Longest version 2 header: addresses and a few kilobytes of TLVs, which are skipped.
-const BINARY_OCTETS_MAX: usize = 4096;
+/// Longest version 2 header behind its fixed part: addresses and a few kilobytes of TLVs, which are skipped.
+pub const BINARY_OCTETS_MAX: usize = 4096;
+/// Octets of a version 2 header before the addresses: signature, version and command, family, length.
+pub const BINARY_FIXED_OCTETS: usize = 16;
 
-/// Stream over IPv4, and over IPv6, as a version 2 header says it.
+/// Stream over IPv4, and over IPv6, as a version 2 header says it; datagrams likewise.
 const TCP_4: u8 = 0x11;
 const TCP_6: u8 = 0x21;
+const UDP_4: u8 = 0x12;
+const UDP_6: u8 = 0x22;
+
+/// Version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
 
 /// Octets that begin like a PROXY header and are none. The proxy is at fault.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -49,7 +60,7 @@ pub fn read(input: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
         input[..length] == with[..length]
     };
     if begins(SIGNATURE) {
-        return if input.len() < SIGNATURE.len() { Ok(ProxyHeader::Partial) } else { read_binary(input) };
+        return read_binary(input);
     }
     if begins(TEXT_START) {
         return if input.len() < TEXT_START.len() { Ok(ProxyHeader::Partial) } else { read_text(input) };
@@ -86,9 +97,15 @@ fn read_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|_| is_plain)
 }
 
-/// Version 2: signature, version and command, family, length, addresses, TLVs.
-fn read_binary(input: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
-    let Some((fixed, rest)) = input.split_at_checked(16) else { return Ok(ProxyHeader::Partial) };
+/// Looks for a version 2 header alone: signature, version and command, family, length, addresses, TLVs.
+///
+/// The family may be one of datagrams or of streams, whatever it came by: it says how the client came to the proxy.
+pub fn read_binary(input: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
+    let seen = input.len().min(SIGNATURE.len());
+    if input[..seen] != SIGNATURE[..seen] {
+        return Ok(ProxyHeader::Absent);
+    }
+    let Some((fixed, rest)) = input.split_at_checked(BINARY_FIXED_OCTETS) else { return Ok(ProxyHeader::Partial) };
     let length = usize::from(u16::from_be_bytes([fixed[14], fixed[15]]));
     if length > BINARY_OCTETS_MAX {
         return Err(ProxyHeaderError);
@@ -97,13 +114,13 @@ fn read_binary(input: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
     let addrs = match (fixed[12], fixed[13]) {
         // LOCAL: the receiver must take the connection's real addresses.
         (0x20, _) => None,
-        (0x21, TCP_4) => Some(v4_addrs(body).ok_or(ProxyHeaderError)?),
-        (0x21, TCP_6) => Some(v6_addrs(body).ok_or(ProxyHeaderError)?),
-        // Families that carry no stream of ours: accepted, and their addresses ignored, as section 2.2 asks.
+        (0x21, TCP_4 | UDP_4) => Some(v4_addrs(body).ok_or(ProxyHeaderError)?),
+        (0x21, TCP_6 | UDP_6) => Some(v6_addrs(body).ok_or(ProxyHeaderError)?),
+        // Families that carry nothing of ours: accepted, and their addresses ignored, as section 2.2 asks.
         (0x21, _) => None,
         _ => return Err(ProxyHeaderError),
     };
-    Ok(ProxyHeader::Whole { octets: 16 + length, addrs })
+    Ok(ProxyHeader::Whole { octets: BINARY_FIXED_OCTETS + length, addrs })
 }
 
 fn v4_addrs(body: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
@@ -236,6 +253,25 @@ mod tests {
         assert_eq!(read_at_every_split(&local), Ok(ProxyHeader::Whole { octets: 16, addrs: None }));
         let unknown = b"PROXY UNKNOWN\r\n";
         assert_eq!(read_at_every_split(unknown), Ok(ProxyHeader::Whole { octets: 15, addrs: None }));
+    }
+
+    #[test]
+    fn datagrams_have_families_of_their_own_and_version_2_alone_can_be_asked_for() {
+        let four = [&SIGNATURE[..], &[0x21, 0x12, 0, 12, 198, 51, 100, 7, 203, 0, 113, 1, 0x9c, 0x40, 0, 53], b"query"];
+        let four = four.concat();
+        let expected = addrs("198.51.100.7:40000", "203.0.113.1:53");
+        assert_eq!(read_at_every_split(&four), Ok(ProxyHeader::Whole { octets: 28, addrs: expected }));
+        let mut six = Vec::new();
+        let (client, reached) = addrs("[2001:db8::1]:1", "[2001:db8::2]:53").expect("addresses");
+        write(ProxyVersion::V2, client, reached, None, &mut six);
+        six[13] = UDP_6;
+        assert_eq!(read_binary(&six), Ok(ProxyHeader::Whole { octets: 52, addrs: Some((client, reached)) }));
+        let local = [&SIGNATURE[..], &[0x20, 0x12, 0, 0]].concat();
+        assert_eq!(read_binary(&local), Ok(ProxyHeader::Whole { octets: 16, addrs: None }));
+        for absent in [&b"PROXY UNKNOWN\r\n"[..], b"\0\x1dquery"] {
+            assert_eq!(read_binary(absent), Ok(ProxyHeader::Absent));
+        }
+        assert_eq!(read_binary(b""), Ok(ProxyHeader::Partial));
     }
 
     #[test]
