@@ -17,7 +17,7 @@ use super::tree::Place;
 use super::{Config, Problem};
 use crate::http::settings::ProviderText;
 use crate::model::{DomainName, SuffixTable};
-use crate::ops::{AdminSettings, FaultSettings, JournalSettings, JournalWhat};
+use crate::ops::{AdminSettings, FaultSettings, JournalSettings, JournalWhat, Rotation};
 use crate::policy::Rules;
 use crate::policy::rules::Exempt;
 use crate::ranges;
@@ -34,6 +34,8 @@ const SOCKET_PATH_OCTETS_MAX: usize = 96;
 const TOKEN_CHARS_MIN: usize = 16;
 /// Octets of a token file; longer ones are some other file.
 const TOKEN_OCTETS_MAX: u64 = 4096;
+/// Smallest size a journal is rotated at: some hundred lines. No official reference.
+const ROTATE_OCTETS_MIN: u64 = 64 << 10;
 /// Characters of a provider id.
 const PROVIDER_CHARS_MAX: usize = 64;
 
@@ -389,7 +391,22 @@ impl Checker<'_> {
             JournalWord::Blocks => JournalWhat::Blocks,
             JournalWord::Sampled => JournalWhat::Sampled(spec.journal.sample_one_in.max(1)),
         };
-        JournalSettings { path: path(&spec.journal.path), what, unfiled: path(&spec.journal.unfiled) }
+        let text = &spec.journal;
+        if (1..ROTATE_OCTETS_MIN).contains(&text.rotate_bytes) {
+            let expected = format!("expected 0 for none, or at least {ROTATE_OCTETS_MIN}");
+            self.refuse("journal.rotate-bytes", &text.rotate_bytes.to_string(), expected);
+        }
+        if text.path.is_empty() && (text.rotate_bytes > 0 || text.chain) {
+            self.warn("journal.path", "is empty: rotate-bytes and chain have nothing to act on");
+        }
+        let rotation = Rotation { octets: text.rotate_bytes, keep: text.rotate_keep };
+        JournalSettings {
+            path: path(&text.path),
+            what,
+            unfiled: path(&text.unfiled),
+            rotation: Some(rotation).filter(|rotation| rotation.octets > 0),
+            is_chained: text.chain,
+        }
     }
 }
 

@@ -102,6 +102,8 @@ pub const FAMILIES: &[Family] = &[
     counter("journal_errors_total", &[], "Failed attempts to open or write the journal."),
     counter("journal_lines_total", &[], "Verdicts written to the journal."),
     counter("journal_opened_total", &[], "Times the journal file was opened, after rotation too."),
+    counter("journal_rotations_total", &[], "Times the journal was rotated by its size."),
+    gauge("journal_sequence", &[], "Number of the last line of a chained journal; 0 without journal.chain."),
     gauge("open_descriptors", &[], "Open file descriptors."),
     counter("part_reloads_total", &["part", "outcome"], "Reloads of zones, pages and certificates."),
     counter("quic_datagrams_dropped_total", &["kind"], "Datagrams of QUIC that went nowhere."),

@@ -24,4 +24,4 @@ pub mod status;
 pub mod successor;
 pub mod whole;
 
-pub use settings::{AdminSettings, FaultSettings, JournalSettings, JournalWhat, LogFormat, Missing};
+pub use settings::{AdminSettings, FaultSettings, JournalSettings, JournalWhat, LogFormat, Missing, Rotation};

@@ -42,6 +42,24 @@ pub struct JournalSettings {
     pub what: JournalWhat,
     /// Where unfiled domains that were met are remembered; `None` means in memory.
     pub unfiled: Option<PathBuf>,
+    /// When the file is rotated; `None` leaves that to others.
+    pub rotation: Option<Rotation>,
+    /// True where each line carries the hash chain.
+    pub is_chained: bool,
+}
+
+/// When a journal is rotated, and what is kept of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Octets that no file exceeds by more than a line.
+    pub octets: u64,
+    /// Files kept beside the one that is written; from 1 to [`Rotation::KEEP_MAX`].
+    pub keep: u32,
+}
+
+impl Rotation {
+    /// Most files kept: each rotation renames them all.
+    pub const KEEP_MAX: u32 = 1000;
 }
 
 /// Form of the log on standard error.

@@ -25,6 +25,7 @@ mod http_changes;
 mod http_heads;
 mod http_page;
 mod http_relay;
+mod journal;
 mod lessons;
 mod load_line;
 mod manifests;

@@ -306,6 +306,16 @@ pub struct JournalSpec {
     /// File in which unfiled domains are remembered that were met in live traffic, so that a restart calls none of them
     /// new; "" for memory alone.
     pub unfiled: String,
+    /// Octets after which the file is renamed to its path with ".1" behind it and a new one begun; 0 leaves rotation to
+    /// others.
+    #[schemars(range(min = 0, max = 1_000_000_000_000_u64))]
+    pub rotate_bytes: u64,
+    /// With rotate-bytes: files kept beside the one that is written.
+    #[schemars(range(min = 1, max = 1000))]
+    pub rotate_keep: u32,
+    /// Each line carries its number and a SHA-256 over the line before and itself, so that `icpgate journal verify`
+    /// finds what was changed, removed, inserted or moved.
+    pub chain: bool,
 }
 
 /// `journal.what`.
@@ -320,6 +330,8 @@ pub enum JournalWord {
     Sampled,
 }
 
+/// Files kept of a rotated journal: with some 100 MB each, a gigabyte. No official reference.
+const ROTATE_KEEP: u32 = 10;
 /// One allow in a hundred: enough to see who is served, little enough to keep. No official reference.
 const SAMPLE_ONE_IN: u32 = 100;
 
@@ -330,7 +342,8 @@ impl Default for JournalSpec {
             JournalWhat::Blocks => (JournalWord::Blocks, SAMPLE_ONE_IN),
             JournalWhat::Sampled(one_in) => (JournalWord::Sampled, one_in),
         };
-        Self { path: String::new(), what, sample_one_in, unfiled: String::new() }
+        let (path, unfiled, rotate_bytes, rotate_keep) = (String::new(), String::new(), 0, ROTATE_KEEP);
+        Self { path, what, sample_one_in, unfiled, rotate_bytes, rotate_keep, chain: false }
     }
 }
 
