@@ -4,6 +4,7 @@
 
 mod data;
 mod planes;
+mod shadow;
 
 use std::io;
 use std::path::Path;
@@ -38,7 +39,7 @@ use crate::ops::seen::Seen;
 use crate::ops::status::StatusSource;
 use crate::ops::successor::Successor;
 use crate::ops::{JournalSettings, JournalWhat};
-use crate::policy::{Clock, Interest, SharedView, Sink, VerdictRecord};
+use crate::policy::{Clock, Interest, SharedView, Sink, VerdictRecord, View};
 use crate::registry::{LoadError, Shrink};
 use crate::sockets::{Opened, Sockets};
 
@@ -157,7 +158,9 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     let journal = Journal::open(&config.journal, journal_counters.clone(), recent.clone())?;
     let parts = Parts::look(&config).await;
     let data = Data::load(&config, &clock).await?;
-    let view = SharedView::with_clock(data.first_view(&config), clock);
+    let shadow_stores = shadow::stores(config.shadow.as_ref());
+    let first = View { shadow: shadow::first(config.shadow.as_ref(), &shadow_stores), ..data.first_view(&config) };
+    let view = SharedView::with_clock(first, clock);
     let faults = Arc::new(Faults::new(config.faults.clone(), view.clone(), data.registry.counters()));
     faults.look();
 
@@ -180,12 +183,16 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
         ("pages", &pages_asked),
         ("certificates", &certificates_asked),
     ];
-    let ways = ways.map(|(part, asked)| (part, asked.sender.clone())).to_vec();
+    let mut ways = ways.map(|(part, asked)| (part, asked.sender.clone())).to_vec();
+    let shadow_asked = (Requests::new(), Requests::new());
+    ways.extend(shadow_stores.registry.iter().map(|_| ("shadow registry", shadow_asked.0.sender.clone())));
+    ways.extend(shadow_stores.ranges.iter().map(|_| ("shadow ranges", shadow_asked.1.sender.clone())));
     let reloader = Reloader::new(ways, faults.clone(), journal.reopener());
     let health = Health {
         view: view.clone(),
         registry: data.registry.clone(),
         ranges: data.ranges.clone(),
+        shadow: shadow_stores.clone(),
         dns: planes.dns.gate(),
         parts: vec![parts.zones.clone(), parts.pages.clone(), parts.certificates.clone()],
         faults: faults.clone(),
@@ -199,6 +206,8 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
         journal_counters as _,
         Arc::new(SinkLosses(sink.clone())) as _,
         admin_counters.clone() as _,
+        recent.shadow.clone() as _,
+        shadow_stores.counters.clone().unwrap_or_default() as _,
         Arc::new(SnapshotFile::of(&config.registry)) as _,
     ]);
     let metrics = Arc::new(Metrics::new(sources));
@@ -219,6 +228,7 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
 
     let [mut keepers, mut serving, mut behind, mut last] = [(); 4].map(|()| JoinSet::new());
     data.keep(&mut keepers, (&view, &faults), (registry_asked, ranges_asked), &drained);
+    shadow::keep(&shadow_stores, &mut keepers, &view, shadow_asked, &drained);
     parts.keep(&mut keepers, &planes, (zones_asked, pages_asked, certificates_asked), &drained);
     keepers.spawn(faults.run(drained.clone()));
     // Whatever may fail comes before the first connection is taken.

@@ -159,6 +159,14 @@ fn print_status(body: &Value, text: &mut Text) {
             data["loaded_at"].as_str().map_or_else(|| "not loaded".to_owned(), |at| format!("loaded {at}"))
         ));
     }
+    let shadow = &body["shadow"];
+    if shadow.is_object() {
+        text.line(format_args!(
+            "shadow    {}, {} differ",
+            counted(&shadow["judged"], "verdict"),
+            shown(&shadow["differing"])
+        ));
+    }
     for list in body["lists"].as_array().into_iter().flatten() {
         let file = list["file"].as_str().filter(|file| !file.is_empty()).unwrap_or("compiled in");
         text.line(format_args!("list      {} of {}, {file}", shown(&list["key"]), shown(&list["date"])));

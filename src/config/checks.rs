@@ -27,6 +27,7 @@ use crate::registry::saved::PublicKeys;
 
 mod dns;
 mod http;
+mod shadow;
 
 /// Longest path of a Unix socket (108 octets with their end, unix(7)), less a process number that is put behind it.
 const SOCKET_PATH_OCTETS_MAX: usize = 96;
@@ -60,10 +61,12 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn config(&mut self, spec: &Spec) -> Config {
         let provider = self.provider(spec);
+        let (rules, registry, ranges) = (self.rules(spec), self.registry(spec), self.ranges(spec));
         Config {
-            rules: self.rules(spec),
-            registry: self.registry(spec),
-            ranges: self.ranges(spec),
+            shadow: self.shadow(&spec.shadow, &rules, &registry, &ranges),
+            rules,
+            registry,
+            ranges,
             dns: self.dns(spec),
             http: self.http(spec, provider.clone()),
             admin: self.admin(spec),

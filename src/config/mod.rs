@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::dns;
 use crate::http;
+use crate::ops::shadow::ShadowSettings;
 use crate::ops::{AdminSettings, FaultSettings, JournalSettings};
 use crate::policy;
 use crate::ranges;
@@ -55,6 +56,8 @@ pub struct Config {
     pub admin: AdminSettings,
     /// The journal.
     pub journal: JournalSettings,
+    /// What judges beside the live data, where something does.
+    pub shadow: Option<ShadowSettings>,
     /// The fail-mode contract.
     pub faults: FaultSettings,
 }

@@ -291,7 +291,8 @@ impl Gate {
     ) -> Taken {
         if let Some(verdict) = judged.verdict {
             self.counters.verdict(&verdict);
-            if self.sink.wants(verdict.action) {
+            let (shadow, is_news) = judged.beside(view);
+            if self.sink.wants(verdict.action) || (is_news && self.sink.is_open()) {
                 self.sink.send(VerdictRecord {
                     at: now,
                     via: Via::Dns,
@@ -300,6 +301,7 @@ impl Gate {
                     received: None,
                     verdict,
                     enforced: judged.enforced,
+                    shadow,
                     view: view.clone(),
                 });
             }

@@ -143,6 +143,13 @@ pub const FAMILIES: &[Family] = &[
         "When the registry's compiled copy was written; 0 where it is not there.",
     ),
     gauge("resident_memory_bytes", &[], "Memory in use."),
+    gauge("shadow_names", &[], "Names of which the shadow says something else."),
+    counter("shadow_names_forgotten_total", &[], "Names forgotten to make room for others."),
+    counter(
+        "shadow_verdicts_total",
+        &["plane", "live", "shadow"],
+        "Verdicts that the shadow reached too, by what is done and what would be done.",
+    ),
     counter("sink_dropped_total", &[], "Verdicts the journal was too slow to take."),
     counter("socket_errors_total", &["plane"], "Errors of accept, receive and send."),
     gauge("stance", &["stance"], "1 for the way verdicts are acted on now."),

@@ -19,6 +19,7 @@ pub mod recent;
 pub mod reloader;
 pub mod seen;
 pub mod settings;
+pub mod shadow;
 pub mod socket_path;
 pub mod status;
 pub mod successor;

@@ -281,6 +281,7 @@ mod tests {
             registry: Arc::new(Snapshot::empty(Arc::new(SuffixTable::built_in()))),
             ranges: Arc::new(Ranges::empty()),
             faults: Vec::new(),
+            shadow: None,
         };
         let name = DomainName::from_host(host).expect("a name");
         let at = UNIX_EPOCH + Duration::from_secs(seconds);
@@ -296,6 +297,7 @@ mod tests {
             received,
             verdict,
             enforced: true,
+            shadow: None,
             view: Arc::new(view),
         }
     }

@@ -52,6 +52,7 @@ mod registry_saved;
 mod registry_signed;
 mod scenarios;
 mod service;
+mod shadow;
 mod tidy;
 mod tls_gate;
 mod transparency;

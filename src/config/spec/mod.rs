@@ -7,6 +7,7 @@
 pub mod choices;
 pub mod dns;
 pub mod http;
+pub mod shadow;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use crate::registry;
 pub use choices::{Encoding, Expired, ForeignMainland, IpSite, Missing, MixedAnswer, Mode, Outcome, UpstreamDown};
 pub use dns::DnsSpec;
 pub use http::HttpSpec;
+pub use shadow::ShadowSpec;
 
 /// The version of this format; the only required key.
 pub const VERSION: u64 = 1;
@@ -47,6 +49,8 @@ pub struct Spec {
     pub admin: AdminSpec,
     /// The journal of verdicts.
     pub journal: JournalSpec,
+    /// What judges beside the live data and decides nothing.
+    pub shadow: ShadowSpec,
 }
 
 impl Default for Spec {
@@ -61,6 +65,7 @@ impl Default for Spec {
             http: HttpSpec::default(),
             admin: AdminSpec::default(),
             journal: JournalSpec::default(),
+            shadow: ShadowSpec::default(),
         }
     }
 }

@@ -28,6 +28,7 @@ use super::recent::Recent;
 use super::settings::{JournalSettings, JournalWhat};
 use crate::count::{Counter, Gauge, Labels, Observe, Sample};
 use crate::drain::{DrainWatch, Phase};
+use crate::policy::report::FilingReport;
 use crate::policy::{Action, VerdictRecord, VerdictReport};
 
 /// Verdicts of one write; more wait in the sink.
@@ -82,6 +83,34 @@ pub struct Line {
     /// The verdict with its evidence.
     #[serde(flatten)]
     pub report: VerdictReport,
+    /// What the shadow says, where that is something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowReport>,
+}
+
+/// The shadow's verdict.
+#[derive(Debug, Serialize)]
+pub struct ShadowReport {
+    /// `allow` or `block`.
+    pub action: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// By which rule.
+    pub rule: &'static str,
+    /// The row of the shadow's registry.
+    pub filing: Option<FilingReport>,
+}
+
+impl ShadowReport {
+    fn new(record: &VerdictRecord) -> Option<Self> {
+        let verdict = record.shadow.as_ref()?;
+        let view = record.view.shadowed();
+        // Ids are those of one state of the registry: meanwhile the view may have another.
+        let view = view.filter(|view| view.registry.generation() == verdict.registry_generation);
+        let filing = verdict.filing.zip(view).map(|(id, view)| FilingReport::new(&view, id));
+        let (action, reason, rule) = (verdict.action.label(), verdict.reason.label(), verdict.rule.id());
+        Some(Self { action, reason, rule, filing })
+    }
 }
 
 impl Line {
@@ -96,7 +125,13 @@ impl Line {
         };
         let addresses = address.into_iter().collect();
         let report = VerdictReport::new(&record.view, shown, name, addresses, &record.verdict, record.enforced);
-        Self { time: rfc3339(record.at), plane: record.via.label(), client: record.client.to_canonical(), report }
+        Self {
+            time: rfc3339(record.at),
+            plane: record.via.label(),
+            client: record.client.to_canonical(),
+            report,
+            shadow: ShadowReport::new(record),
+        }
     }
 
     /// One line of JSON, without its line feed.
@@ -254,7 +289,7 @@ impl Writer {
     }
 
     fn is_wanted(&mut self, record: &VerdictRecord) -> bool {
-        if record.verdict.action == Action::Block {
+        if record.verdict.action == Action::Block || record.shadow.is_some() {
             return true;
         }
         match self.what {

@@ -228,6 +228,7 @@ pub fn config(dir: &TempDir, upstream: SocketAddr) -> Config {
         http,
         admin: AdminSettings { listen: Some(any), ..AdminSettings::default() },
         journal: JournalSettings::default(),
+        shadow: None,
         faults: FaultSettings::default(),
     }
 }
