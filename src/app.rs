@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::count::Observe;
 use crate::drain::{DrainSignal, DrainWatch, Phase};
 use crate::ops::admin::{self, Attempts, Desk, Listener, READERS_MAX};
+use crate::ops::alert::{self, AlertError};
 use crate::ops::faults::Faults;
 use crate::ops::files::SnapshotFile;
 use crate::ops::handover::{self, Giver, HandoverError, Taken};
@@ -153,7 +154,9 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     let Surroundings { clock, manager, opened } = surroundings;
     let process = Process::begin();
     let seen = Seen::open(config.journal.unfiled.as_deref()).map_err(|error| unfiled_error(&config, &error))?;
-    let seen = Arc::new(seen);
+    let alert_counters = Arc::new(alert::Counters::default());
+    let (alerts, tellers) = alert::open(&config.alert, &alert_counters).map_err(alert_error)?;
+    let seen = Arc::new(seen.telling(alerts));
     let (recent, journal_counters) = (Arc::new(Recent::new(seen.clone())), Arc::new(journal::Counters::default()));
     let journal = Journal::open(&config.journal, journal_counters.clone(), recent.clone())?;
     let parts = Parts::look(&config).await;
@@ -164,7 +167,8 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     let faults = Arc::new(Faults::new(config.faults.clone(), view.clone(), data.registry.counters()));
     faults.look();
 
-    let (sink, records) = sink_for(&config.journal, config.admin.listen.is_some() || config.admin.socket.is_some());
+    let has_readers = config.admin.listen.is_some() || config.admin.socket.is_some() || config.alert.is_on();
+    let (sink, records) = sink_for(&config.journal, has_readers);
     let (sockets, taken) = take_over(config.admin.handover.as_deref(), opened).await?;
     let listener = Listener::bind(&config.admin, &sockets).await.map_err(admin_error)?;
     let local = Listener::bind_local(&config.admin).map_err(admin_error)?;
@@ -204,6 +208,7 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     sources.extend([
         seen.clone() as _,
         journal_counters as _,
+        alert_counters as _,
         Arc::new(SinkLosses(sink.clone())) as _,
         admin_counters.clone() as _,
         recent.shadow.clone() as _,
@@ -235,6 +240,9 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     let giver = config.admin.handover.as_deref().map(Giver::bind).transpose()?;
     planes.serve(&mut serving, &mut behind, &drained);
     last.spawn(journal.run(records, end.clone()));
+    for teller in tellers {
+        last.spawn(teller.run(end.clone()));
+    }
     keepers.spawn(seen.keep(end));
     let desk = Arc::new(desk);
     for listener in [listener, local].into_iter().flatten() {
@@ -324,17 +332,22 @@ async fn all(tasks: &mut JoinSet<()>) {
     while tasks.join_next().await.is_some() {}
 }
 
+fn alert_error(error: AlertError) -> StartError {
+    StartError::Setup { plane: "alert", reason: error.to_string() }
+}
+
 fn unfiled_error(config: &Config, error: &io::Error) -> StartError {
     let path = config.journal.unfiled.as_deref().unwrap_or(Path::new(""));
     StartError::Setup { plane: "journal", reason: format!("journal.unfiled {}: {error}", path.display()) }
 }
 
-/// The sink, open to what somebody reads: the journal, the admin listener's table of blocks, the domains that are remembered.
-fn sink_for(journal: &JournalSettings, has_admin: bool) -> (Sink, mpsc::Receiver<VerdictRecord>) {
+/// The sink, open to what somebody reads: the journal, the admin listener's table of blocks, the domains that are remembered
+/// or told of.
+fn sink_for(journal: &JournalSettings, has_readers: bool) -> (Sink, mpsc::Receiver<VerdictRecord>) {
     match (journal.path.is_some(), journal.what) {
         (true, JournalWhat::All | JournalWhat::Sampled(_)) => Sink::of(Interest::All),
         (true, JournalWhat::Blocks) => Sink::of(Interest::Blocks),
-        (false, _) if has_admin || journal.unfiled.is_some() => Sink::of(Interest::Blocks),
+        (false, _) if has_readers || journal.unfiled.is_some() => Sink::of(Interest::Blocks),
         // Nobody reads: the receiver's channel is at its end at once.
         (false, _) => (Sink::closed(), mpsc::channel(1).1),
     }

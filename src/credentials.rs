@@ -7,6 +7,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
 use crate::model::DomainName;
@@ -50,6 +51,23 @@ pub enum CertificateError {
 /// The library's cryptography, the same for all TLS that ends here.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
+}
+
+/// What a client of TLS trusts: public roots and, where given, the operator's own from a PEM file.
+pub fn client_config(extra_roots: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    if let Some(path) = extra_roots {
+        let name = path.display();
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| format!("{name}: {error}"))?;
+        for certificate in certificates {
+            let certificate = certificate.map_err(|error| format!("{name}: {error}"))?;
+            roots.add(certificate).map_err(|error| format!("{name}: {error}"))?;
+        }
+    }
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let config = builder.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// A certificate that may be used.

@@ -25,6 +25,7 @@ use crate::registry;
 use crate::registry::lint::ListSettings;
 use crate::registry::saved::PublicKeys;
 
+mod alert;
 mod dns;
 mod http;
 mod shadow;
@@ -71,6 +72,7 @@ impl Checker<'_> {
             http: self.http(spec, provider.clone()),
             admin: self.admin(spec),
             journal: self.journal(spec),
+            alert: self.alert(spec),
             faults: faults(spec),
             provider,
         }
@@ -327,7 +329,7 @@ impl Checker<'_> {
 
     fn admin(&mut self, spec: &Spec) -> AdminSettings {
         let text = &spec.admin;
-        let token = if text.token_file.is_empty() { None } else { self.token(&text.token_file) };
+        let token = self.token("admin.token-file", &text.token_file);
         let handover = self.socket_path("admin.handover", &text.handover);
         let socket = self.socket_path("admin.socket", &text.socket);
         if socket.is_some() && socket == handover {
@@ -366,23 +368,25 @@ impl Checker<'_> {
         (!text.is_empty()).then(|| PathBuf::from(text))
     }
 
-    fn token(&mut self, file: &str) -> Option<String> {
-        const KEY: &str = "admin.token-file";
+    fn token(&mut self, key: &str, file: &str) -> Option<String> {
+        if file.is_empty() {
+            return None;
+        }
         let text = match read_small(Path::new(file), TOKEN_OCTETS_MAX) {
             Ok(text) => text,
             Err(message) => {
-                self.refuse(KEY, file, message);
+                self.refuse(key, file, message);
                 return None;
             }
         };
         if others_can_read(Path::new(file)) {
-            self.warn(KEY, "every user of this machine can read the token; expected mode 0600 or 0640");
+            self.warn(key, "every user of this machine can read the token; expected mode 0600 or 0640");
         }
         let token = text.trim();
         let is_good = token.len() >= TOKEN_CHARS_MIN && token.bytes().all(|octet| octet.is_ascii_graphic());
         if !is_good {
             // The message never shows what the file holds.
-            self.refuse(KEY, file, "expected a file of one token: at least 16 visible ASCII characters without blanks");
+            self.refuse(key, file, "expected a file of one token: at least 16 visible ASCII characters without blanks");
             return None;
         }
         Some(token.to_owned())

@@ -63,6 +63,9 @@ const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'
 /// Every family, in order of names.
 pub const FAMILIES: &[Family] = &[
     counter("admin_requests_total", &["status"], "Requests to the admin listener by class of status."),
+    counter("alert_domains_dropped_total", &["sink"], "New unfiled domains that could not be told."),
+    counter("alert_domains_sent_total", &["sink"], "New unfiled domains that were told."),
+    counter("alert_failures_total", &["sink"], "Attempts to tell of domains that failed."),
     gauge("build_info", &["version"], "Always 1; the version is the label."),
     gauge("clock_offset_seconds", &[], "How far the time of day moved against the monotonic clock."),
     gauge("connections", &["plane"], "Connections open now."),

@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod admin;
+pub mod alert;
 pub mod faults;
 pub mod files;
 pub mod handover;

@@ -13,6 +13,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::alert::{Alert, Alerts};
 use super::journal::rfc3339;
 use super::whole::write_whole;
 use crate::count::{Counter, Labels, Observe, Sample};
@@ -91,6 +92,8 @@ pub struct Seen {
     read_to: u64,
     /// Held by who writes the file.
     writing: Mutex<()>,
+    /// Who is told of what is new.
+    alerts: Alerts,
     new: Counter,
     forgotten: Counter,
     save_errors: Counter,
@@ -106,6 +109,16 @@ impl Seen {
         };
         let read_to = rows.values().map(|row: &Row| row.last).max().unwrap_or(0);
         Ok(Self { rows: Mutex::new(rows), path: path.map(Path::to_owned), read_to, ..Self::default() })
+    }
+
+    /// Tells of what is new from here on.
+    pub fn telling(self, alerts: Alerts) -> Self {
+        Self { alerts, ..self }
+    }
+
+    /// Tells of nothing more.
+    pub fn end_telling(&self) {
+        self.alerts.end();
     }
 
     /// Takes verdicts in.
@@ -134,6 +147,11 @@ impl Seen {
         }
         self.new.increment();
         let domain: Box<str> = domain.into();
+        if self.alerts.is_open() {
+            let (host, reason, plane) = (host.clone(), reason.clone(), plane.clone());
+            let (first_seen, enforced) = (rfc3339(record.at), record.enforced);
+            self.alerts.tell(&Alert { domain: domain.clone(), host, reason, plane, first_seen, enforced });
+        }
         rows.insert(domain.clone(), Row { domain, host, reason, plane, first: at, last: at, count: 1 });
     }
 

@@ -189,7 +189,7 @@ impl Differences {
         let rows = self.rows();
         let mut order: Vec<(&Box<str>, &Row)> = rows.iter().collect();
         order.sort_by(|a, b| b.1.last.cmp(&a.1.last).then_with(|| a.0.cmp(b.0)));
-        let shown = |(name, row): (&Box<str>, &Row)| ShadowRow {
+        let shown = |(name, row): (&str, &Row)| ShadowRow {
             name: name.to_string(),
             plane: row.plane,
             live: row.live,
@@ -198,7 +198,7 @@ impl Differences {
             last_seen: rfc3339(row.last),
             count: row.count,
         };
-        order.into_iter().take(rows_max).map(shown).collect()
+        order.into_iter().take(rows_max).map(|(name, row)| shown((name, row))).collect()
     }
 
     /// How many names are kept.

@@ -51,6 +51,8 @@ pub struct Spec {
     pub journal: JournalSpec,
     /// What judges beside the live data and decides nothing.
     pub shadow: ShadowSpec,
+    /// Where unfiled domains that are met for the first time are told of.
+    pub alert: AlertSpec,
 }
 
 impl Default for Spec {
@@ -66,6 +68,7 @@ impl Default for Spec {
             admin: AdminSpec::default(),
             journal: JournalSpec::default(),
             shadow: ShadowSpec::default(),
+            alert: AlertSpec::default(),
         }
     }
 }
@@ -321,6 +324,20 @@ pub struct JournalSpec {
     /// Each line carries its number and a SHA-256 over the line before and itself, so that `icpgate journal verify`
     /// finds what was changed, removed, inserted or moved.
     pub chain: bool,
+}
+
+/// `[alert]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AlertSpec {
+    /// HTTP server that takes new unfiled domains as JSON: https://ADDRESS/PATH#NAME or http://ADDRESS/PATH; "" for none.
+    pub webhook: String,
+    /// File that holds the bearer token it asks for; "" for none.
+    pub webhook_token_file: String,
+    /// PEM file of roots to trust for it beside the public ones; "" for none.
+    pub webhook_ca: String,
+    /// Syslog receiver (RFC 5424): the path of a Unix socket, or udp://ADDRESS:PORT; "" for none.
+    pub syslog: String,
 }
 
 /// `journal.what`.

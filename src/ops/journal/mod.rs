@@ -212,6 +212,8 @@ impl Journal {
             }
         })
         .await;
+        // What was met last is told as well.
+        recent.seen.end_telling();
         recent.seen.clone().save_apart().await;
     }
 }
