@@ -23,7 +23,9 @@ use self::data::{Data, Requests};
 use self::planes::{Parts, Planes, cannot_listen};
 use crate::config::Config;
 use crate::count::Observe;
+use crate::credentials::CertificateError;
 use crate::drain::{DrainSignal, DrainWatch, Phase};
+use crate::ops::admin::tls::AdminTls;
 use crate::ops::admin::{self, Attempts, Desk, Listener, READERS_MAX};
 use crate::ops::alert::{self, AlertError};
 use crate::ops::faults::Faults;
@@ -160,6 +162,7 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     let (recent, journal_counters) = (Arc::new(Recent::new(seen.clone())), Arc::new(journal::Counters::default()));
     let journal = Journal::open(&config.journal, journal_counters.clone(), recent.clone())?;
     let parts = Parts::look(&config).await;
+    let admin_tls = config.admin.tls.as_ref().map(AdminTls::load).transpose().map_err(admin_tls_error)?.map(Arc::new);
     let data = Data::load(&config, &clock).await?;
     let shadow_stores = shadow::stores(config.shadow.as_ref());
     let first = View { shadow: shadow::first(config.shadow.as_ref(), &shadow_stores), ..data.first_view(&config) };
@@ -225,6 +228,8 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
         end: end.clone(),
         readers: Arc::new(Semaphore::new(READERS_MAX)),
         token: config.admin.token.clone(),
+        tls: admin_tls.clone(),
+        asks_for_certificates: config.admin.asks_for_certificates(),
         attempts: Attempts::default(),
         names: config.admin.names.clone(),
         provider: config.provider.clone(),
@@ -234,7 +239,7 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     let [mut keepers, mut serving, mut behind, mut last] = [(); 4].map(|()| JoinSet::new());
     data.keep(&mut keepers, (&view, &faults), (registry_asked, ranges_asked), &drained);
     shadow::keep(&shadow_stores, &mut keepers, &view, shadow_asked, &drained);
-    parts.keep(&mut keepers, &planes, (zones_asked, pages_asked, certificates_asked), &drained);
+    parts.keep(&mut keepers, (&planes, admin_tls), (zones_asked, pages_asked, certificates_asked), &drained);
     keepers.spawn(faults.run(drained.clone()));
     // Whatever may fail comes before the first connection is taken.
     let giver = config.admin.handover.as_deref().map(Giver::bind).transpose()?;
@@ -330,6 +335,10 @@ async fn end_in_order(
 /// Waits for every task, however it ends.
 async fn all(tasks: &mut JoinSet<()>) {
     while tasks.join_next().await.is_some() {}
+}
+
+fn admin_tls_error(error: CertificateError) -> StartError {
+    StartError::Setup { plane: "admin", reason: format!("admin.tls: {error}") }
 }
 
 fn alert_error(error: AlertError) -> StartError {

@@ -63,6 +63,7 @@ fn settings(common: &Common, way: &Way) -> anyhow::Result<AdminSettings> {
         listen: way.admin.or(settings.listen),
         socket,
         token: settings.token,
+        tls: settings.tls,
         ..AdminSettings::default()
     })
 }

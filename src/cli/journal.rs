@@ -1,7 +1,8 @@
 //! `icpgate journal verify`: whether a chained journal is as the gate wrote it.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -93,7 +94,14 @@ pub fn run(common: &Common, command: &Command) -> anyhow::Result<Status> {
 fn verify(common: &Common, arguments: &VerifyArguments) -> anyhow::Result<Status> {
     let holds = arguments.holds.as_deref().map(hash).transpose()?;
     let paths = if arguments.files.is_empty() { configured(common)? } else { arguments.files.clone() };
-    let mut files = paths.iter().map(|path| Opened::open(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut files: Vec<Opened<'_>> = Vec::new();
+    for path in &paths {
+        let file = Opened::open(path)?;
+        // Rotated meanwhile, it has another name; or it was given twice.
+        if files.iter().all(|other| other.identity != file.identity) {
+            files.push(file);
+        }
+    }
     order(&mut files);
     let mut sources: Vec<Source<'_>> = files
         .iter_mut()
@@ -120,13 +128,16 @@ fn configured(common: &Common) -> anyhow::Result<Vec<PathBuf>> {
         bail!("no file was given, and journal.path is empty: expected a file, or --config with a journal");
     };
     let rotated = (1..=Rotation::KEEP_MAX).map(|number| numbered(&path, number)).take_while(|path| path.exists());
-    Ok(rotated.chain([path.clone()]).collect())
+    // The way files go when they are rotated: one that goes while these are opened is met twice, and none is missed.
+    Ok([path.clone()].into_iter().chain(rotated).collect())
 }
 
 /// A file to read.
 struct Opened<'a> {
     path: &'a Path,
     input: Box<dyn BufRead>,
+    /// Device and number of the file.
+    identity: (u64, u64),
     /// The number of its first line of a chain, and when that was written; `None` without any.
     first: Option<(u64, String)>,
 }
@@ -134,14 +145,16 @@ struct Opened<'a> {
 impl<'a> Opened<'a> {
     fn open(path: &'a Path) -> anyhow::Result<Self> {
         let open = || {
-            let first = first_line(BufReader::new(File::open(path)?))?;
-            let file = File::open(path)?;
+            let mut file = File::open(path)?;
+            let first = first_line(BufReader::new(&file))?;
+            file.rewind()?;
+            let identity = file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))?;
             // What a gate is just writing is no torn line.
             let octets = length_settled(&file)?;
-            Ok::<_, std::io::Error>((first, Box::new(BufReader::new(file.take(octets)))))
+            let input = Box::new(BufReader::new(file.take(octets)));
+            Ok::<_, std::io::Error>(Self { path, input, identity, first })
         };
-        let (first, input) = open().with_context(|| format!("{}: cannot be read", path.display()))?;
-        Ok(Self { path, input, first })
+        open().with_context(|| format!("{}: cannot be read", path.display()))
     }
 }
 

@@ -62,6 +62,7 @@ const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'
 
 /// Every family, in order of names.
 pub const FAMILIES: &[Family] = &[
+    counter("admin_handshakes_failed_total", &[], "TLS handshakes of the admin listener that failed."),
     counter("admin_requests_total", &["status"], "Requests to the admin listener by class of status."),
     counter("alert_domains_dropped_total", &["sink"], "New unfiled domains that could not be told."),
     counter("alert_domains_sent_total", &["sink"], "New unfiled domains that were told."),

@@ -26,4 +26,6 @@ pub mod status;
 pub mod successor;
 pub mod whole;
 
-pub use settings::{AdminSettings, FaultSettings, JournalSettings, JournalWhat, LogFormat, Missing, Rotation};
+pub use settings::{
+    AdminSettings, AdminTlsSettings, FaultSettings, JournalSettings, JournalWhat, LogFormat, Missing, Rotation,
+};

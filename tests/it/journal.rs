@@ -389,7 +389,7 @@ fn verify_tells_by_its_exit_status() {
     // In the order a shell lists them.
     let whole = icpgate(&["journal", "verify", &new, &old]);
     whole.expect(0, &["numbers 1 to 5: whole", "numbers 6 to 10: whole", "last line: number 10", "0 findings"]);
-    icpgate(&["journal", "verify", "--holds", &last.to_string(), &new, &old]).expect(0, &[]);
+    icpgate(&["journal", "verify", "--holds", &last.to_string(), &new, &old, &new]).expect(0, &["0 findings"]);
     icpgate(&["journal", "verify", "--holds", "12", &new]).expect(2, &["64 hexadecimal digits"]);
     icpgate(&["journal", "verify", "--holds", &"0".repeat(64), &new]).expect(1, &["missing"]);
     icpgate(&["journal", "verify", &format!("{new}.none")]).expect(2, &["j.jsonl.none: cannot be read"]);

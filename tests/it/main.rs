@@ -1,5 +1,6 @@
 //! The integration binary: one program, so that the crate is linked once.
 
+mod admin_tls;
 mod alert;
 mod allocations;
 mod bind_check;

@@ -26,7 +26,7 @@ impl Checker<'_> {
         let token = self.token("alert.webhook-token-file", &text.webhook_token_file);
         let roots = path(&text.webhook_ca);
         if let Some(Err(error)) = roots.as_deref().map(|roots| client_config(Some(roots))) {
-            self.refuse("alert.webhook-ca", &text.webhook_ca, format!("{error}; expected certificates in PEM"));
+            self.refuse("alert.webhook-ca", &text.webhook_ca, error);
         }
         if text.webhook.is_empty() {
             if token.is_some() || roots.is_some() {

@@ -290,14 +290,28 @@ pub struct AdminSpec {
     /// Host names by which browsers may open the console, beside addresses and localhost; others are turned away, since a
     /// page of another site can have its own name resolve to this gate (DNS rebinding).
     pub names: Vec<String>,
-    /// File that holds the bearer token; required unless listen is a loopback address.
+    /// File that holds the bearer token; required unless listen is a loopback address or tls.client-ca is set.
     pub token_file: String,
+    /// TLS on `listen`, and who is let in by a certificate of his own.
+    pub tls: AdminTlsSpec,
     /// Unix socket of the admin listener, with or without `listen`: for the user of the gate and root, who need no token
     /// there; "" for none.
     pub socket: String,
     /// Unix socket by which a gate that is started later takes over all listening sockets from this one, which then
     /// drains: an upgrade without a refused connection. Both must be configured with it; "" for none.
     pub handover: String,
+}
+
+/// `admin.tls`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AdminTlsSpec {
+    /// PEM file of the certificate, and behind it those that lead to a root; "" for HTTP in the open.
+    pub certificate: String,
+    /// PEM file of its private key.
+    pub key: String,
+    /// PEM file of the roots that vouch for clients: who shows a certificate of theirs needs no token; "" for none.
+    pub client_ca: String,
 }
 
 /// `[journal]`.

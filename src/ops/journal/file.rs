@@ -26,6 +26,8 @@ const OPENS_MAX: usize = 8;
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Between two looks whether it still does.
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
+/// Octets of a head at most: a file that has no more is not rotated, however long the first line.
+const HEAD_OCTETS_MAX: u64 = 512;
 /// Until a rotation that failed is tried again; the file grows meanwhile.
 const ROTATION_PAUSE: Duration = Duration::from_secs(60);
 
@@ -226,8 +228,7 @@ impl Target {
     fn is_full(&self, length: u64) -> bool {
         let (Some(file), Some(rotation)) = (&self.file, self.rotation) else { return false };
         let is_tried = self.rotation_failed.is_none_or(|at| at.elapsed() >= ROTATION_PAUSE);
-        // However small the limit, a file has lines.
-        file.octets + length > rotation.octets && file.octets > 1024 && is_tried
+        file.octets + length > rotation.octets && file.octets > HEAD_OCTETS_MAX && is_tried
     }
 
     fn rotate(&mut self) -> io::Result<()> {
