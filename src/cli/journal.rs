@@ -25,7 +25,7 @@ Examples:
   icpgate journal verify --holds 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 journal.jsonl
 
 Lines that were cut off the end leave no trace in the files: keep the last hash elsewhere (the gate logs it when it
-starts and ends, and this command prints it), and give it with --holds later.
+starts and ends, and this command prints it), and give it with --holds later. Compressed files are to be unpacked first.
 
 Exit status: 0 whole, 1 findings, 2 unreadable.";
 

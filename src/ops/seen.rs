@@ -282,7 +282,7 @@ fn read(file: File) -> io::Result<HashMap<Box<str>, Row>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs;
     use std::net::IpAddr;
 
@@ -293,7 +293,7 @@ mod tests {
     use crate::registry::Snapshot;
 
     /// A block of `host` at so many seconds since 1970.
-    fn block(host: &str, seconds: u64) -> VerdictRecord {
+    pub(in crate::ops) fn block(host: &str, seconds: u64) -> VerdictRecord {
         let view = View {
             rules: Arc::new(Rules::default()),
             registry: Arc::new(Snapshot::empty(Arc::new(SuffixTable::built_in()))),

@@ -222,3 +222,49 @@ impl Observe for Differences {
         show("shadow_names_forgotten_total", &[], Sample::Count(self.forgotten.value()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+    use crate::model::DomainName;
+    use crate::ops::seen::tests::block;
+    use crate::policy::{Action, Reason};
+
+    /// A block that the shadow would let pass for this reason.
+    fn differing(host: &str, seconds: u64, reason: Reason) -> VerdictRecord {
+        let record = block(host, seconds);
+        let shadow = Some(Verdict { action: Action::Allow, reason, ..record.verdict });
+        VerdictRecord { shadow, ..record }
+    }
+
+    #[test]
+    fn a_name_has_one_row_that_begins_anew_with_another_difference() {
+        let table = Differences::default();
+        table.take(&[block("plain.cn", 1), differing("a.cn", 1, Reason::Filed), differing("a.cn", 2, Reason::Filed)]);
+        let row = &table.rows_by_last(9)[0];
+        assert_eq!((row.name.as_str(), row.count, row.shadow.reason, row.live.action), ("a.cn", 2, "filed", "block"));
+        assert_eq!((row.first_seen.as_str(), table.len()), ("1970-01-01T00:00:01.000Z", 1));
+        table.take(&[differing("a.cn", 3, Reason::Exempt)]);
+        let row = &table.rows_by_last(9)[0];
+        assert_eq!((row.count, row.shadow.reason), (1, "exempt"));
+        assert_eq!(
+            (row.first_seen.as_str(), row.last_seen.as_str()),
+            ("1970-01-01T00:00:03.000Z", "1970-01-01T00:00:03.000Z")
+        );
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_forgets_the_oldest() {
+        let table = Differences::default();
+        let one = differing("a.cn", 1, Reason::Filed);
+        for n in 0..=NAMES_MAX as u64 {
+            let name = DomainName::from_host(&format!("d{n}.cn")).expect("a name");
+            let at = UNIX_EPOCH + Duration::from_secs(n);
+            table.take(&[VerdictRecord { name: Some(name), at, ..one.clone() }]);
+        }
+        assert_eq!((table.len(), table.forgotten.value()), (NAMES_MAX - FORGET + 1, FORGET as u64));
+        assert_eq!(table.rows_by_last(NAMES_MAX).last().map(|row| row.name.clone()), Some(format!("d{FORGET}.cn")));
+    }
+}

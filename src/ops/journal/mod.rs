@@ -2,7 +2,7 @@
 //!
 //! One task takes what waits in batches; the file is written on a blocking thread, buffered, and flushed when nothing
 //! waits or a second has passed. A file that was renamed or removed (log rotation) is opened anew; one that has grown is
-//! renamed by the journal itself where that is configured ([`file`]). Lines may carry a hash chain ([`chain`]), which
+//! renamed by the journal itself where that is configured ([`mod@file`]). Lines may carry a hash chain ([`chain`]), which
 //! [`verify`] reads. The same task feeds what the admin listener shows of recent verdicts. It never makes a plane wait:
 //! what it cannot take in time is dropped and counted by the sink.
 
