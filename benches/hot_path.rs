@@ -100,6 +100,7 @@ impl Bench {
             registry: Arc::new(registry),
             ranges: Arc::new(ranges()),
             faults: Vec::new(),
+            shadow: None,
         };
         let view = SharedView::new(view);
         let packets: Vec<Vec<u8>> = filed.iter().map(|name| encode(&question(name), 7, 1232)).collect();

@@ -4,6 +4,7 @@
 
 mod data;
 mod planes;
+mod shadow;
 
 use std::io;
 use std::path::Path;
@@ -22,8 +23,11 @@ use self::data::{Data, Requests};
 use self::planes::{Parts, Planes, cannot_listen};
 use crate::config::Config;
 use crate::count::Observe;
+use crate::credentials::CertificateError;
 use crate::drain::{DrainSignal, DrainWatch, Phase};
+use crate::ops::admin::tls::AdminTls;
 use crate::ops::admin::{self, Attempts, Desk, Listener, READERS_MAX};
+use crate::ops::alert::{self, AlertError};
 use crate::ops::cache_file::CacheFile;
 use crate::ops::faults::Faults;
 use crate::ops::files::SnapshotFile;
@@ -39,7 +43,7 @@ use crate::ops::seen::Seen;
 use crate::ops::status::StatusSource;
 use crate::ops::successor::Successor;
 use crate::ops::{JournalSettings, JournalWhat};
-use crate::policy::{Clock, Interest, SharedView, Sink, VerdictRecord};
+use crate::policy::{Clock, Interest, SharedView, Sink, VerdictRecord, View};
 use crate::registry::{LoadError, Shrink};
 use crate::sockets::{Opened, Sockets};
 
@@ -153,16 +157,22 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     let Surroundings { clock, manager, opened } = surroundings;
     let process = Process::begin();
     let seen = Seen::open(config.journal.unfiled.as_deref()).map_err(|error| unfiled_error(&config, &error))?;
-    let seen = Arc::new(seen);
+    let alert_counters = Arc::new(alert::Counters::default());
+    let (alerts, tellers) = alert::open(&config.alert, &alert_counters).map_err(alert_error)?;
+    let seen = Arc::new(seen.telling(alerts));
     let (recent, journal_counters) = (Arc::new(Recent::new(seen.clone())), Arc::new(journal::Counters::default()));
     let journal = Journal::open(&config.journal, journal_counters.clone(), recent.clone())?;
     let parts = Parts::look(&config).await;
+    let admin_tls = config.admin.tls.as_ref().map(AdminTls::load).transpose().map_err(admin_tls_error)?.map(Arc::new);
     let data = Data::load(&config, &clock).await?;
-    let view = SharedView::with_clock(data.first_view(&config), clock);
+    let shadow_stores = shadow::stores(config.shadow.as_ref());
+    let first = View { shadow: shadow::first(config.shadow.as_ref(), &shadow_stores), ..data.first_view(&config) };
+    let view = SharedView::with_clock(first, clock);
     let faults = Arc::new(Faults::new(config.faults.clone(), view.clone(), data.registry.counters()));
     faults.look();
 
-    let (sink, records) = sink_for(&config.journal, config.admin.listen.is_some() || config.admin.socket.is_some());
+    let has_readers = config.admin.listen.is_some() || config.admin.socket.is_some() || config.alert.is_on();
+    let (sink, records) = sink_for(&config.journal, has_readers);
     let (sockets, taken) = take_over(config.admin.handover.as_deref(), opened).await?;
     let listener = Listener::bind(&config.admin, &sockets).await.map_err(admin_error)?;
     let local = Listener::bind_local(&config.admin).map_err(admin_error)?;
@@ -185,12 +195,16 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
         ("certificates", &certificates_asked),
         ("secrets", &secrets_asked),
     ];
-    let ways = ways.map(|(part, asked)| (part, asked.sender.clone())).to_vec();
+    let mut ways = ways.map(|(part, asked)| (part, asked.sender.clone())).to_vec();
+    let shadow_asked = (Requests::new(), Requests::new());
+    ways.extend(shadow_stores.registry.iter().map(|_| ("shadow registry", shadow_asked.0.sender.clone())));
+    ways.extend(shadow_stores.ranges.iter().map(|_| ("shadow ranges", shadow_asked.1.sender.clone())));
     let reloader = Reloader::new(ways, faults.clone(), journal.reopener());
     let health = Health {
         view: view.clone(),
         registry: data.registry.clone(),
         ranges: data.ranges.clone(),
+        shadow: shadow_stores.clone(),
         dns: planes.dns.gate(),
         parts: vec![parts.zones.clone(), parts.pages.clone(), parts.certificates.clone(), parts.secrets.clone()],
         faults: faults.clone(),
@@ -202,8 +216,11 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     sources.extend([
         seen.clone() as _,
         journal_counters as _,
+        alert_counters as _,
         Arc::new(SinkLosses(sink.clone())) as _,
         admin_counters.clone() as _,
+        recent.shadow.clone() as _,
+        shadow_stores.counters.clone().unwrap_or_default() as _,
         Arc::new(SnapshotFile::of(&config.registry)) as _,
     ]);
     let metrics = Arc::new(Metrics::new(sources));
@@ -216,6 +233,8 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
         end: end.clone(),
         readers: Arc::new(Semaphore::new(READERS_MAX)),
         token: config.admin.token.clone(),
+        tls: admin_tls.clone(),
+        asks_for_certificates: config.admin.asks_for_certificates(),
         attempts: Attempts::default(),
         names: config.admin.names.clone(),
         provider: config.provider.clone(),
@@ -224,7 +243,9 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
 
     let [mut keepers, mut serving, mut behind, mut last] = [(); 4].map(|()| JoinSet::new());
     data.keep(&mut keepers, (&view, &faults), (registry_asked, ranges_asked), &drained);
-    parts.keep(&mut keepers, &planes, [zones_asked, pages_asked, certificates_asked, secrets_asked], &drained);
+    shadow::keep(&shadow_stores, &mut keepers, &view, shadow_asked, &drained);
+    let asked = [zones_asked, pages_asked, certificates_asked, secrets_asked];
+    parts.keep(&mut keepers, (&planes, admin_tls), asked, &drained);
     keepers.spawn(faults.run(drained.clone()));
     // Whatever may fail comes before the first connection is taken.
     let giver = config.admin.handover.as_deref().map(Giver::bind).transpose()?;
@@ -234,6 +255,9 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     }
     planes.serve(&mut serving, &mut behind, &drained);
     last.spawn(journal.run(records, end.clone()));
+    for teller in tellers {
+        last.spawn(teller.run(end.clone()));
+    }
     keepers.spawn(seen.keep(end));
     let desk = Arc::new(desk);
     for listener in [listener, local].into_iter().flatten() {
@@ -331,17 +355,26 @@ async fn all(tasks: &mut JoinSet<()>) {
     while tasks.join_next().await.is_some() {}
 }
 
+fn admin_tls_error(error: CertificateError) -> StartError {
+    StartError::Setup { plane: "admin", reason: format!("admin.tls: {error}") }
+}
+
+fn alert_error(error: AlertError) -> StartError {
+    StartError::Setup { plane: "alert", reason: error.to_string() }
+}
+
 fn unfiled_error(config: &Config, error: &io::Error) -> StartError {
     let path = config.journal.unfiled.as_deref().unwrap_or(Path::new(""));
     StartError::Setup { plane: "journal", reason: format!("journal.unfiled {}: {error}", path.display()) }
 }
 
-/// The sink, open to what somebody reads: the journal, the admin listener's table of blocks, the domains that are remembered.
-fn sink_for(journal: &JournalSettings, has_admin: bool) -> (Sink, mpsc::Receiver<VerdictRecord>) {
+/// The sink, open to what somebody reads: the journal, the admin listener's table of blocks, the domains that are remembered
+/// or told of.
+fn sink_for(journal: &JournalSettings, has_readers: bool) -> (Sink, mpsc::Receiver<VerdictRecord>) {
     match (journal.path.is_some(), journal.what) {
         (true, JournalWhat::All | JournalWhat::Sampled(_)) => Sink::of(Interest::All),
         (true, JournalWhat::Blocks) => Sink::of(Interest::Blocks),
-        (false, _) if has_admin || journal.unfiled.is_some() => Sink::of(Interest::Blocks),
+        (false, _) if has_readers || journal.unfiled.is_some() => Sink::of(Interest::Blocks),
         // Nobody reads: the receiver's channel is at its end at once.
         (false, _) => (Sink::closed(), mpsc::channel(1).1),
     }

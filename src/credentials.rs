@@ -9,6 +9,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
 use crate::model::DomainName;
@@ -52,6 +53,29 @@ pub enum CertificateError {
 /// The library's cryptography, the same for all TLS that ends here.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The certificates in a PEM file, at least one.
+pub fn roots_in(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = read(file)?;
+    let roots: Result<Vec<CertificateDer<'static>>, pem::Error> = CertificateDer::pem_slice_iter(&text).collect();
+    let roots = roots.map_err(|error| format!("{error}; expected certificates in PEM"))?;
+    if roots.is_empty() { Err("holds no certificate; expected PEM".to_owned()) } else { Ok(roots) }
+}
+
+/// What a client of TLS trusts: public roots and, where given, the operator's own from a PEM file.
+pub fn client_config(extra_roots: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    if let Some(path) = extra_roots {
+        let name = path.display();
+        for root in roots_in(path).map_err(|error| format!("{name}: {error}"))? {
+            roots.add(root).map_err(|error| format!("{name}: {error}"))?;
+        }
+    }
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let config = builder.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// A certificate that may be used.

@@ -82,6 +82,7 @@ impl Data {
             registry: self.registry.loaded().map_or_else(without, |loaded| loaded.snapshot.clone()),
             ranges: self.ranges.loaded().map_or_else(|| Arc::new(Ranges::empty()), |loaded| loaded.ranges.clone()),
             faults: Vec::new(),
+            shadow: None,
         }
     }
 

@@ -22,6 +22,8 @@ use crate::http::DemoOrigin;
 use crate::http::certificates::Certificates;
 use crate::http::page::Pages;
 use crate::http::settings::Origin;
+use crate::ops::AdminTlsSettings;
+use crate::ops::admin::tls::{self, AdminTls};
 use crate::ops::files::CertificatesOf;
 use crate::ops::health::UpstreamsOf;
 use crate::ops::holder;
@@ -238,8 +240,9 @@ impl Parts {
         let zone_paths: Vec<PathBuf> = config.dns.zone_directories.iter().cloned().chain(files).collect();
         let page_paths: Vec<PathBuf> = config.http.block.pages.iter().cloned().collect();
         let certificates = config.http.certificates.iter().chain(config.dns.certificates());
-        let certificate_paths: Vec<PathBuf> =
-            certificates.flat_map(|files| [files.chain.clone(), files.key.clone()]).collect();
+        let certificate_paths = certificates.flat_map(|files| [files.chain.clone(), files.key.clone()]);
+        let admin = config.admin.tls.iter().flat_map(AdminTlsSettings::paths);
+        let certificate_paths: Vec<PathBuf> = certificate_paths.chain(admin).collect();
         let secret_paths: Vec<PathBuf> = config.dns.cookie_secret_file.iter().cloned().collect();
         let loaded = tokio::join!(
             fingerprint(&zone_paths),
@@ -261,7 +264,7 @@ impl Parts {
     pub fn keep(
         self,
         tasks: &mut JoinSet<()>,
-        planes: &Planes,
+        (planes, admin): (&Planes, Option<Arc<AdminTls>>),
         [zones_asked, pages_asked, certificates_asked, secrets_asked]: [Requests; 4],
         drain: &DrainWatch,
     ) {
@@ -275,7 +278,7 @@ impl Parts {
         let (path, for_secrets) = (self.secret_paths.first().cloned(), dns.clone());
         let load = move |_| reload_secrets(for_secrets.clone(), path.clone());
         tasks.spawn(self.secrets.keep(self.secret_paths, self.loaded.3, load, secrets_asked.receiver, drain.clone()));
-        let load = move |_| reload_certificates(dns.clone(), http.clone());
+        let load = move |_| reload_certificates(dns.clone(), http.clone(), admin.clone());
         let (paths, asked) = (self.certificate_paths, certificates_asked.receiver);
         tasks.spawn(self.certificates.keep(paths, self.loaded.2, load, asked, drain.clone()));
     }
@@ -321,16 +324,24 @@ async fn reload_secrets(gate: Arc<dns::handler::Gate>, path: Option<PathBuf>) ->
     Ok(plural(secrets.len(), "secret"))
 }
 
-/// Reads the certificates of both planes anew and replaces them, all or none.
-async fn reload_certificates(dns: Arc<dns::handler::Gate>, http: Arc<http::Gate>) -> Result<String, String> {
-    let (for_dns, files) = (dns.clone(), http.settings().certificates.clone());
+/// Reads the certificates of both planes and the admin listener anew and replaces them, all or none.
+async fn reload_certificates(
+    dns: Arc<dns::handler::Gate>,
+    http: Arc<http::Gate>,
+    admin: Option<Arc<AdminTls>>,
+) -> Result<String, String> {
+    let (for_dns, files, for_admin) = (dns.clone(), http.settings().certificates.clone(), admin.clone());
     let loading = tokio::task::spawn_blocking(move || {
-        Ok::<_, CertificateError>((Servers::load(for_dns.settings())?, Certificates::load(&files)?))
+        let of_admin = for_admin.map(|admin| tls::read(admin.settings())).transpose()?;
+        Ok::<_, CertificateError>((Servers::load(for_dns.settings())?, Certificates::load(&files)?, of_admin))
     });
     let Ok(loaded) = loading.await else { return Err("the load was cut off by an internal error".to_owned()) };
-    let (servers, certificates) = loaded.map_err(|error| error.to_string())?;
-    let count = servers.len() + certificates.len();
+    let (servers, certificates, of_admin) = loaded.map_err(|error| error.to_string())?;
+    let count = servers.len() + certificates.len() + usize::from(of_admin.is_some());
     dns.replace_servers(servers);
     http.replace_certificates(certificates);
+    if let (Some(admin), Some(config)) = (admin, of_admin) {
+        admin.replace(config);
+    }
     Ok(plural(count, "certificate"))
 }

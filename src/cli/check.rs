@@ -17,6 +17,7 @@ use crate::http::certificates::Certificates;
 use crate::http::page::Pages;
 use crate::model::Day;
 use crate::ops::Missing;
+use crate::ops::admin::tls::AdminTls;
 use crate::ops::load_line::LoadLine;
 use crate::ranges;
 use crate::registry;
@@ -229,12 +230,13 @@ fn check_pages(loaded: &Loaded) -> Section {
 
 fn check_certificates(loaded: &Loaded) -> Section {
     let config = &loaded.config;
-    let both =
-        || Ok::<_, CertificateError>((Servers::load(&config.dns)?, Certificates::load(&config.http.certificates)?));
-    match both() {
-        Ok((servers, certificates)) => {
-            Section::new("certificates", plural(servers.len() + certificates.len(), "certificate"))
-        }
+    let all = || {
+        let admin = config.admin.tls.as_ref().map(AdminTls::load).transpose()?;
+        let (servers, certificates) = (Servers::load(&config.dns)?, Certificates::load(&config.http.certificates)?);
+        Ok::<_, CertificateError>(servers.len() + certificates.len() + usize::from(admin.is_some()))
+    };
+    match all() {
+        Ok(count) => Section::new("certificates", plural(count, "certificate")),
         Err(error) => Section::failed("certificates", vec![error.to_string()]),
     }
 }

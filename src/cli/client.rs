@@ -45,6 +45,9 @@ pub fn ask(settings: &AdminSettings, method: &str, path: &str) -> anyhow::Result
         bail!("admin.listen and admin.socket are empty: a gate so configured cannot be asked")
     };
     let addr = reachable(listen);
+    if settings.tls.is_some() {
+        bail!("the admin listener on {addr} speaks TLS, this command does not; expected admin.socket")
+    }
     let stream = TcpStream::connect_timeout(&addr, CONNECT_TIMEOUT)
         .with_context(|| format!("no gate answers on {addr} (admin.listen); is it running?"))?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;

@@ -63,6 +63,7 @@ fn settings(common: &Common, way: &Way) -> anyhow::Result<AdminSettings> {
         listen: way.admin.or(settings.listen),
         socket,
         token: settings.token,
+        tls: settings.tls,
         ..AdminSettings::default()
     })
 }
@@ -157,6 +158,14 @@ fn print_status(body: &Value, text: &mut Text) {
             counted(&data["files"], "file"),
             counted(&data["issues"], "finding"),
             data["loaded_at"].as_str().map_or_else(|| "not loaded".to_owned(), |at| format!("loaded {at}"))
+        ));
+    }
+    let shadow = &body["shadow"];
+    if shadow.is_object() {
+        text.line(format_args!(
+            "shadow    {}, {} differ",
+            counted(&shadow["judged"], "verdict"),
+            shown(&shadow["differing"])
         ));
     }
     for list in body["lists"].as_array().into_iter().flatten() {

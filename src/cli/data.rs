@@ -56,5 +56,5 @@ pub fn view(loaded: &Loaded, now: SystemTime, notes: &mut Vec<String>) -> anyhow
     } else {
         ranges(loaded, now)?.ranges.clone()
     };
-    Ok(View { rules: Arc::new(settings.rules.clone()), registry, ranges, faults: Vec::new() })
+    Ok(View { rules: Arc::new(settings.rules.clone()), registry, ranges, faults: Vec::new(), shadow: None })
 }

@@ -23,6 +23,7 @@ mod config;
 mod control;
 mod data;
 mod explain;
+mod journal;
 mod ranges;
 mod registry;
 mod serve;
@@ -135,6 +136,9 @@ enum Command {
     /// Look into address ranges, and build them
     #[command(subcommand)]
     Ranges(ranges::Command),
+    /// Look into the journal of verdicts
+    #[command(subcommand)]
+    Journal(journal::Command),
     /// Show the state of a running gate
     #[command(after_help = control::EXAMPLES)]
     Status(control::StatusArguments),
@@ -165,6 +169,7 @@ impl Arguments {
             Command::Explain(arguments) => explain::run(&common, &arguments),
             Command::Registry(command) => registry::run(&common, &command),
             Command::Ranges(command) => ranges::run(&common, &command),
+            Command::Journal(command) => journal::run(&common, &command),
             Command::Status(arguments) => control::status(&common, &arguments),
             Command::Reload(arguments) => control::reload(&common, &arguments),
             Command::Drain(way) => control::drain(&common, &way),

@@ -4,7 +4,6 @@
 //! where there was no problem at all. Reads the token and key files and nothing else; binds nothing.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,7 +16,7 @@ use super::tree::Place;
 use super::{Config, Problem};
 use crate::http::settings::ProviderText;
 use crate::model::{DomainName, SuffixTable};
-use crate::ops::{AdminSettings, FaultSettings, JournalSettings, JournalWhat};
+use crate::ops::{FaultSettings, JournalSettings, JournalWhat, Rotation};
 use crate::policy::Rules;
 use crate::policy::rules::Exempt;
 use crate::ranges;
@@ -25,15 +24,14 @@ use crate::registry;
 use crate::registry::lint::ListSettings;
 use crate::registry::saved::PublicKeys;
 
+mod admin;
+mod alert;
 mod dns;
 mod http;
+mod shadow;
 
-/// Longest path of a Unix socket (108 octets with their end, unix(7)), less a process number that is put behind it.
-const SOCKET_PATH_OCTETS_MAX: usize = 96;
-/// Shortest admin token: 16 characters of base 64 hold 96 bits. No official reference.
-const TOKEN_CHARS_MIN: usize = 16;
-/// Octets of a token file; longer ones are some other file.
-const TOKEN_OCTETS_MAX: u64 = 4096;
+/// Smallest size a journal is rotated at: some hundred lines. No official reference.
+const ROTATE_OCTETS_MIN: u64 = 64 << 10;
 /// Characters of a provider id.
 const PROVIDER_CHARS_MAX: usize = 64;
 
@@ -58,14 +56,17 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn config(&mut self, spec: &Spec) -> Config {
         let provider = self.provider(spec);
+        let (rules, registry, ranges) = (self.rules(spec), self.registry(spec), self.ranges(spec));
         Config {
-            rules: self.rules(spec),
-            registry: self.registry(spec),
-            ranges: self.ranges(spec),
+            shadow: self.shadow(&spec.shadow, &rules, &registry, &ranges),
+            rules,
+            registry,
+            ranges,
             dns: self.dns(spec),
             http: self.http(spec, provider.clone()),
             admin: self.admin(spec),
             journal: self.journal(spec),
+            alert: self.alert(spec),
             faults: faults(spec),
             provider,
         }
@@ -320,76 +321,28 @@ impl Checker<'_> {
         Some(name)
     }
 
-    fn admin(&mut self, spec: &Spec) -> AdminSettings {
-        let text = &spec.admin;
-        let token = if text.token_file.is_empty() { None } else { self.token(&text.token_file) };
-        let handover = self.socket_path("admin.handover", &text.handover);
-        let socket = self.socket_path("admin.socket", &text.socket);
-        if socket.is_some() && socket == handover {
-            self.refuse("admin.socket", &text.socket, "is admin.handover as well; expected another path");
-        }
-        let mut names = Vec::new();
-        for (i, name) in text.names.iter().enumerate() {
-            match DomainName::from_host(name) {
-                Ok(host) => names.push(host.to_string()),
-                Err(error) => {
-                    let expected = format!("{error}; expected a host name, without a port");
-                    self.refuse(&format!("admin.names[{i}]"), name, expected);
-                }
-            }
-        }
-        if text.listen.is_empty() {
-            return AdminSettings { listen: None, token, socket, names, handover };
-        }
-        let listen = self.socket("admin.listen", &text.listen);
-        if listen.is_some_and(|addr| !addr.ip().is_loopback()) && text.token_file.is_empty() {
-            self.refuse(
-                "admin.listen",
-                &text.listen,
-                "is no loopback address: anybody could reload; expected admin.token-file as well",
-            );
-        }
-        AdminSettings { listen, token, socket, names, handover }
-    }
-
-    /// The path of a Unix socket; `None` for "".
-    fn socket_path(&mut self, key: &str, text: &str) -> Option<PathBuf> {
-        if text.len() > SOCKET_PATH_OCTETS_MAX {
-            let expected = format!("expected a path of at most {SOCKET_PATH_OCTETS_MAX} octets, as Unix sockets have");
-            self.refuse(key, text, expected);
-        }
-        (!text.is_empty()).then(|| PathBuf::from(text))
-    }
-
-    fn token(&mut self, file: &str) -> Option<String> {
-        const KEY: &str = "admin.token-file";
-        let text = match read_small(Path::new(file), TOKEN_OCTETS_MAX) {
-            Ok(text) => text,
-            Err(message) => {
-                self.refuse(KEY, file, message);
-                return None;
-            }
-        };
-        if others_can_read(Path::new(file)) {
-            self.warn(KEY, "every user of this machine can read the token; expected mode 0600 or 0640");
-        }
-        let token = text.trim();
-        let is_good = token.len() >= TOKEN_CHARS_MIN && token.bytes().all(|octet| octet.is_ascii_graphic());
-        if !is_good {
-            // The message never shows what the file holds.
-            self.refuse(KEY, file, "expected a file of one token: at least 16 visible ASCII characters without blanks");
-            return None;
-        }
-        Some(token.to_owned())
-    }
-
     fn journal(&mut self, spec: &Spec) -> JournalSettings {
         let what = match spec.journal.what {
             JournalWord::All => JournalWhat::All,
             JournalWord::Blocks => JournalWhat::Blocks,
             JournalWord::Sampled => JournalWhat::Sampled(spec.journal.sample_one_in.max(1)),
         };
-        JournalSettings { path: path(&spec.journal.path), what, unfiled: path(&spec.journal.unfiled) }
+        let text = &spec.journal;
+        if (1..ROTATE_OCTETS_MIN).contains(&text.rotate_bytes) {
+            let expected = format!("expected 0 for none, or at least {ROTATE_OCTETS_MIN}");
+            self.refuse("journal.rotate-bytes", &text.rotate_bytes.to_string(), expected);
+        }
+        if text.path.is_empty() && (text.rotate_bytes > 0 || text.chain) {
+            self.warn("journal.path", "is empty: rotate-bytes and chain have nothing to act on");
+        }
+        let rotation = Rotation { octets: text.rotate_bytes, keep: text.rotate_keep };
+        JournalSettings {
+            path: path(&text.path),
+            what,
+            unfiled: path(&text.unfiled),
+            rotation: Some(rotation).filter(|rotation| rotation.octets > 0),
+            is_chained: text.chain,
+        }
     }
 }
 
@@ -413,18 +366,6 @@ fn path(text: &str) -> Option<PathBuf> {
 /// A size from the file; the schema's bounds keep it far below what a machine can name.
 fn size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-fn read_small(path: &Path, octets_max: u64) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
-    if size > octets_max {
-        return Err(format!("is larger than {octets_max} octets"));
-    }
-    std::fs::read_to_string(path).map_err(|error| unreadable(&error))
-}
-
-fn unreadable(error: &dyn Display) -> String {
-    format!("cannot be read: {error}")
 }
 
 #[cfg(unix)]

@@ -15,11 +15,14 @@ use thiserror::Error;
 
 use crate::dns;
 use crate::http;
+use crate::ops::alert::AlertSettings;
+use crate::ops::shadow::ShadowSettings;
 use crate::ops::{AdminSettings, FaultSettings, JournalSettings};
 use crate::policy;
 use crate::ranges;
 use crate::registry;
 
+pub mod alert;
 pub mod checks;
 pub mod demo;
 pub mod environment;
@@ -55,6 +58,10 @@ pub struct Config {
     pub admin: AdminSettings,
     /// The journal.
     pub journal: JournalSettings,
+    /// Where unfiled domains that are met for the first time are told of.
+    pub alert: AlertSettings,
+    /// What judges beside the live data, where something does.
+    pub shadow: Option<ShadowSettings>,
     /// The fail-mode contract.
     pub faults: FaultSettings,
 }

@@ -25,7 +25,7 @@ pub fn parse(text: &str) -> Result<UpstreamServer, String> {
         "quic" | "h3" => return Err(format!("{scheme} is not in this release; {FORM}")),
         _ => return Err(format!("unknown scheme {scheme:?}; {FORM}")),
     };
-    let addr = read_authority(authority, port, scheme)?;
+    let addr = read_authority(authority, port, scheme, FORM)?;
     let server_name = read_server_name(scheme, name, addr.ip())?;
     if !path.is_empty() && scheme != "https" {
         return Err(format!("{scheme} has no path; expected {scheme}://{authority}"));
@@ -41,7 +41,8 @@ pub fn parse(text: &str) -> Result<UpstreamServer, String> {
     Ok(UpstreamServer { text: text.to_owned(), addr, transport })
 }
 
-fn read_authority(authority: &str, port: u16, scheme: &str) -> Result<SocketAddr, String> {
+/// An address with its port or this one; `form` is what would have been right.
+pub(super) fn read_authority(authority: &str, port: u16, scheme: &str, form: &str) -> Result<SocketAddr, String> {
     if let Ok(addr) = authority.parse::<SocketAddr>() {
         return if addr.port() == 0 { Err("port 0 cannot be asked".to_owned()) } else { Ok(addr) };
     }
@@ -62,11 +63,11 @@ fn read_authority(authority: &str, port: u16, scheme: &str) -> Result<SocketAddr
         let suffix = if secure { format!("#{host}") } else { String::new() };
         return Err(format!("{host} is a host name; expected its address, as in {scheme}://ADDRESS{suffix}"));
     }
-    Err(format!("{authority:?} is no address; {FORM}"))
+    Err(format!("{authority:?} is no address; {form}"))
 }
 
 /// The name in the certificate: after `#`, else the address itself.
-fn read_server_name(scheme: &str, name: Option<&str>, addr: IpAddr) -> Result<String, String> {
+pub(super) fn read_server_name(scheme: &str, name: Option<&str>, addr: IpAddr) -> Result<String, String> {
     let is_secure = matches!(scheme, "tls" | "https");
     match name {
         Some(_) if !is_secure => Err(format!("{scheme} has no certificate and so no #name")),

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::answer::Answer;
@@ -16,12 +17,15 @@ use super::settings::{JudgeFamilies, Settings};
 use super::wire::{Record, Section, WireError, read_name, rtype};
 use crate::model::{Day, DomainName, Hop, Host, NameRef, Subject, Via};
 use crate::policy::judge::needs_filing;
+use crate::policy::shadow::differs;
 use crate::policy::{Action, ExpiredPolicy, MixedAnswer, Reason, Rules, Stance, Verdict, View};
 
 /// What a judgement rested on; anything else asks for another one.
 #[derive(Clone)]
 pub struct Basis {
     generations: (u64, u64),
+    /// Of the shadow's own data.
+    shadow: (u64, u64),
     rules: Arc<Rules>,
     stance: Stance,
     /// Provisional access ends at midnight.
@@ -31,12 +35,15 @@ pub struct Basis {
 impl Basis {
     /// The basis that holds now.
     pub fn of(view: &View, now: SystemTime) -> Self {
-        Self { generations: view.generations(), rules: view.rules.clone(), stance: view.stance(), day: Day::at(now) }
+        let shadow = view.shadow.as_ref().map_or((0, 0), |shadow| shadow.generations());
+        let (generations, rules) = (view.generations(), view.rules.clone());
+        Self { generations, shadow, rules, stance: view.stance(), day: Day::at(now) }
     }
 
     /// True when a judgement on `self` still holds on `other`.
     pub fn is(&self, other: &Self) -> bool {
         self.generations == other.generations
+            && self.shadow == other.shadow
             && Arc::ptr_eq(&self.rules, &other.rules)
             && self.stance == other.stance
             && self.day == other.day
@@ -51,6 +58,10 @@ pub struct Judged {
     pub errors: Vec<ExtendedError>,
     /// The verdict, where one was needed.
     pub verdict: Option<Verdict>,
+    /// The shadow's verdict, where there is a shadow.
+    pub shadow: Option<Verdict>,
+    /// True once it was told.
+    pub is_shadow_told: AtomicBool,
     /// False when the verdict changed nothing on the wire (observe mode).
     pub enforced: bool,
     /// What it rested on.
@@ -60,6 +71,16 @@ pub struct Judged {
 }
 
 impl Judged {
+    /// The shadow's verdict where it is another one, and true when that is told for the first time; both are counted then.
+    pub fn beside(&self, view: &View) -> (Option<Verdict>, bool) {
+        let (Some(live), Some(shadow)) = (&self.verdict, &self.shadow) else { return (None, false) };
+        if self.is_shadow_told.swap(true, Ordering::Relaxed) {
+            return (differs(live, shadow).then_some(*shadow), false);
+        }
+        let other = view.count_beside(Via::Dns, live, shadow);
+        (other, other.is_some())
+    }
+
     /// True when it still holds on `basis`.
     pub fn holds_on(&self, basis: &Basis) -> bool {
         self.basis.is(basis) && self.valid_until.is_none_or(|end| Instant::now() < end)
@@ -113,6 +134,8 @@ pub fn conclude(
     companions: Option<&Companions>,
 ) -> Result<Judged, WireError> {
     let verdict = judge(view, now, question, answer, companions);
+    let beside = verdict.as_ref().and_then(|_| view.shadowed());
+    let shadow = beside.and_then(|other| judge(&other, now, question, answer, companions));
     let change_in = time_to_change(view, now, question, verdict.as_ref());
     // Near its change a verdict is reached anew each second, so that the TTL counts down to it.
     let ceiling = settings.mainland_ttl_max;
@@ -122,6 +145,8 @@ pub fn conclude(
         finished,
         errors,
         verdict,
+        shadow,
+        is_shadow_told: AtomicBool::new(false),
         enforced: enforced && carried_out,
         basis: Basis::of(view, now),
         valid_until: companions.map(|companions| companions.valid_until).into_iter().chain(schedule).min(),

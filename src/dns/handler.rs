@@ -346,7 +346,8 @@ impl Gate {
     ) -> Taken {
         if let Some(verdict) = judged.verdict {
             self.counters.verdict(&verdict);
-            if self.sink.wants(verdict.action) {
+            let (shadow, is_news) = judged.beside(view);
+            if self.sink.wants(verdict.action) || (is_news && self.sink.is_open()) {
                 self.sink.send(VerdictRecord {
                     at: now,
                     via: Via::Dns,
@@ -355,6 +356,7 @@ impl Gate {
                     received: None,
                     verdict,
                     enforced: judged.enforced,
+                    shadow,
                     view: view.clone(),
                 });
             }

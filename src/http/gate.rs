@@ -243,7 +243,8 @@ impl Gate {
         let carved_out = blocks && self.settings.acme_carve_out && is_acme_challenge(asked, &verdict);
         let is_for_real = verdict.action == Action::Allow || verdict.enforceable;
         let enforced = stance == Stance::Enforce && is_for_real && !carved_out;
-        if self.sink.wants(verdict.action) {
+        let shadow = view.beside(via, &verdict, |other| judge(other, via, asked.host, asked.reached, now));
+        if self.sink.wants(verdict.action) || (shadow.is_some() && self.sink.is_open()) {
             self.sink.send(VerdictRecord {
                 at: now,
                 via,
@@ -252,6 +253,7 @@ impl Gate {
                 received: matches!(asked.host, HostName::Invalid).then(|| received_host(asked.shown.as_bytes())),
                 verdict,
                 enforced,
+                shadow,
                 view: Arc::clone(&view),
             });
         }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::faults::{Faults, sentence};
 use super::parts::Part;
+use super::shadow::Stores;
 use crate::count::{Labels, Observe, Sample};
 use crate::dns::handler::Gate;
 use crate::drain::{DrainWatch, Phase};
@@ -60,6 +61,8 @@ pub struct Health {
     pub ranges: Arc<ranges::Store>,
     /// The DNS plane, for its upstreams.
     pub dns: Arc<Gate>,
+    /// The keepers of the shadow's data.
+    pub shadow: Stores,
     /// Zones, pages, certificates, secrets.
     pub parts: Vec<Arc<Part>>,
     /// The fail-mode contract.
@@ -92,6 +95,9 @@ impl Health {
         };
         let mut res = of("registry", self.registry.health());
         res.extend(of("ranges", self.ranges.health()));
+        for (name, lines) in self.shadow.health() {
+            res.extend(of(name, lines));
+        }
         for part in &self.parts {
             res.extend(of(part.name(), part.health()));
         }

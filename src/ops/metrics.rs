@@ -62,7 +62,11 @@ const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'
 
 /// Every family, in order of names.
 pub const FAMILIES: &[Family] = &[
+    counter("admin_handshakes_failed_total", &[], "TLS handshakes of the admin listener that failed."),
     counter("admin_requests_total", &["status"], "Requests to the admin listener by class of status."),
+    counter("alert_domains_dropped_total", &["sink"], "New unfiled domains that could not be told."),
+    counter("alert_domains_sent_total", &["sink"], "New unfiled domains that were told."),
+    counter("alert_failures_total", &["sink"], "Attempts to tell of domains that failed."),
     gauge("build_info", &["version"], "Always 1; the version is the label."),
     gauge("clock_offset_seconds", &[], "How far the time of day moved against the monotonic clock."),
     gauge("connections", &["plane"], "Connections open now."),
@@ -112,6 +116,8 @@ pub const FAMILIES: &[Family] = &[
     counter("journal_errors_total", &[], "Failed attempts to open or write the journal."),
     counter("journal_lines_total", &[], "Verdicts written to the journal."),
     counter("journal_opened_total", &[], "Times the journal file was opened, after rotation too."),
+    counter("journal_rotations_total", &[], "Times the journal was rotated by its size."),
+    gauge("journal_sequence", &[], "Number of the last line of a chained journal; 0 without journal.chain."),
     gauge("open_descriptors", &[], "Open file descriptors."),
     gauge(
         "part_refused",
@@ -160,6 +166,13 @@ pub const FAMILIES: &[Family] = &[
         "When the registry's compiled copy was written; 0 where it is not there.",
     ),
     gauge("resident_memory_bytes", &[], "Memory in use."),
+    gauge("shadow_names", &[], "Names of which the shadow says something else."),
+    counter("shadow_names_forgotten_total", &[], "Names forgotten to make room for others."),
+    counter(
+        "shadow_verdicts_total",
+        &["plane", "live", "shadow"],
+        "Verdicts that the shadow reached too, by what is done and what would be done.",
+    ),
     counter("sink_dropped_total", &[], "Verdicts the journal was too slow to take."),
     counter("socket_errors_total", &["plane"], "Errors of accept, receive and send."),
     gauge("stance", &["stance"], "1 for the way verdicts are acted on now."),

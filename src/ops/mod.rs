@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod admin;
+pub mod alert;
 pub mod cache_file;
 pub mod faults;
 pub mod files;
@@ -20,8 +21,11 @@ pub mod recent;
 pub mod reloader;
 pub mod seen;
 pub mod settings;
+pub mod shadow;
 pub mod socket_path;
 pub mod status;
 pub mod successor;
 
-pub use settings::{AdminSettings, FaultSettings, JournalSettings, JournalWhat, LogFormat, Missing};
+pub use settings::{
+    AdminSettings, AdminTlsSettings, FaultSettings, JournalSettings, JournalWhat, LogFormat, Missing, Rotation,
+};

@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 
 use super::journal::{Line, rfc3339};
 use super::seen::Seen;
+use super::shadow::Differences;
 use crate::model::DomainName;
 use crate::policy::{Action, Reason, VerdictRecord};
 
@@ -43,6 +44,8 @@ struct Blocked {
 pub struct Recent {
     /// Unfiled domains that were met.
     pub seen: Arc<Seen>,
+    /// What the shadow would have said otherwise.
+    pub shadow: Arc<Differences>,
     blocked: DashMap<DomainName, Blocked>,
     events: broadcast::Sender<Event>,
 }
@@ -59,12 +62,14 @@ pub struct Event {
 impl Recent {
     /// Nothing of late; domains are remembered in `seen`.
     pub fn new(seen: Arc<Seen>) -> Self {
-        Self { seen, blocked: DashMap::new(), events: broadcast::channel(EVENTS_MAX).0 }
+        let (shadow, events) = (Arc::default(), broadcast::channel(EVENTS_MAX).0);
+        Self { seen, shadow, blocked: DashMap::new(), events }
     }
 
     /// Takes verdicts in.
     pub fn take(&self, batch: &[VerdictRecord]) {
         self.seen.take(batch);
+        self.shadow.take(batch);
         for record in batch {
             self.count(record);
         }

@@ -43,9 +43,11 @@ impl Reloader {
         self.journal.notify_one();
         let mut res = Report::default();
         for (name, requests) in &self.parts {
+            // The shadow's parts tell of themselves as the live ones do.
+            let of = if name.starts_with("shadow ") { "shadow " } else { "" };
             match ask(requests, shrink).await {
-                Some(Ok(line)) => res.done.push(line),
-                Some(Err(line)) => res.refused.push(line),
+                Some(Ok(line)) => res.done.push(format!("{of}{line}")),
+                Some(Err(line)) => res.refused.push(format!("{of}{line}")),
                 None => res.refused.push(format!("{name}: not reloaded, the gate is stopping or too many wait")),
             }
         }

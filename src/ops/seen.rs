@@ -13,6 +13,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::alert::{Alert, Alerts};
 use super::journal::rfc3339;
 use crate::count::{Counter, Labels, Observe, Sample};
 use crate::drain::{DrainWatch, Phase};
@@ -91,6 +92,8 @@ pub struct Seen {
     read_to: u64,
     /// Held by who writes the file.
     writing: Mutex<()>,
+    /// Who is told of what is new.
+    alerts: Alerts,
     new: Counter,
     forgotten: Counter,
     save_errors: Counter,
@@ -106,6 +109,16 @@ impl Seen {
         };
         let read_to = rows.values().map(|row: &Row| row.last).max().unwrap_or(0);
         Ok(Self { rows: Mutex::new(rows), path: path.map(Path::to_owned), read_to, ..Self::default() })
+    }
+
+    /// Tells of what is new from here on.
+    pub fn telling(self, alerts: Alerts) -> Self {
+        Self { alerts, ..self }
+    }
+
+    /// Tells of nothing more.
+    pub fn end_telling(&self) {
+        self.alerts.end();
     }
 
     /// Takes verdicts in.
@@ -134,6 +147,11 @@ impl Seen {
         }
         self.new.increment();
         let domain: Box<str> = domain.into();
+        if self.alerts.is_open() {
+            let (host, reason, plane) = (host.clone(), reason.clone(), plane.clone());
+            let (first_seen, enforced) = (rfc3339(record.at), record.enforced);
+            self.alerts.tell(&Alert { domain: domain.clone(), host, reason, plane, first_seen, enforced });
+        }
         rows.insert(domain.clone(), Row { domain, host, reason, plane, first: at, last: at, count: 1 });
     }
 
@@ -264,7 +282,7 @@ fn read(file: File) -> io::Result<HashMap<Box<str>, Row>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs;
     use std::net::IpAddr;
 
@@ -275,12 +293,13 @@ mod tests {
     use crate::registry::Snapshot;
 
     /// A block of `host` at so many seconds since 1970.
-    fn block(host: &str, seconds: u64) -> VerdictRecord {
+    pub(in crate::ops) fn block(host: &str, seconds: u64) -> VerdictRecord {
         let view = View {
             rules: Arc::new(Rules::default()),
             registry: Arc::new(Snapshot::empty(Arc::new(SuffixTable::built_in()))),
             ranges: Arc::new(Ranges::empty()),
             faults: Vec::new(),
+            shadow: None,
         };
         let name = DomainName::from_host(host).expect("a name");
         let at = UNIX_EPOCH + Duration::from_secs(seconds);
@@ -296,6 +315,7 @@ mod tests {
             received,
             verdict,
             enforced: true,
+            shadow: None,
             view: Arc::new(view),
         }
     }

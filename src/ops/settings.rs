@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::credentials::CertificateFiles;
 use crate::policy::Outcome;
 
 /// Where the admin listener stands and who may use it.
@@ -11,14 +12,44 @@ use crate::policy::Outcome;
 pub struct AdminSettings {
     /// The listen address; `None` means no admin listener.
     pub listen: Option<SocketAddr>,
-    /// The bearer token; without one the listener is on a loopback address, which `config` holds.
+    /// The bearer token; without one and without `tls.client_ca` the listener is on a loopback address, which `config` holds.
     pub token: Option<String>,
+    /// What ends TLS on the listen address; `None` for HTTP in the open.
+    pub tls: Option<AdminTlsSettings>,
     /// A Unix socket for our user and root, who need no token there.
     pub socket: Option<PathBuf>,
     /// Host names by which browsers may come, beside addresses and `localhost`.
     pub names: Vec<String>,
     /// Where the next gate asks for the sockets of this one; `None` means that it binds its own.
     pub handover: Option<PathBuf>,
+}
+
+impl AdminSettings {
+    /// True where somebody who comes over a network must show who he is.
+    pub fn is_guarded(&self) -> bool {
+        self.token.is_some() || self.asks_for_certificates()
+    }
+
+    /// True where a client's certificate lets him in.
+    pub fn asks_for_certificates(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
+    }
+}
+
+/// The certificate of the admin listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminTlsSettings {
+    /// Certificate and key.
+    pub files: CertificateFiles,
+    /// PEM file of the roots that vouch for clients; `None` leaves it to the token.
+    pub client_ca: Option<PathBuf>,
+}
+
+impl AdminTlsSettings {
+    /// Every file.
+    pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        [self.files.chain.clone(), self.files.key.clone()].into_iter().chain(self.client_ca.clone())
+    }
 }
 
 /// Which verdicts the journal keeps.
@@ -42,6 +73,24 @@ pub struct JournalSettings {
     pub what: JournalWhat,
     /// Where unfiled domains that were met are remembered; `None` means in memory.
     pub unfiled: Option<PathBuf>,
+    /// When the file is rotated; `None` leaves that to others.
+    pub rotation: Option<Rotation>,
+    /// True where each line carries the hash chain.
+    pub is_chained: bool,
+}
+
+/// When a journal is rotated, and what is kept of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Octets that no file exceeds by more than a line.
+    pub octets: u64,
+    /// Files kept beside the one that is written; from 1 to [`Rotation::KEEP_MAX`].
+    pub keep: u32,
+}
+
+impl Rotation {
+    /// Most files kept: each rotation renames them all.
+    pub const KEEP_MAX: u32 = 1000;
 }
 
 /// Form of the log on standard error.

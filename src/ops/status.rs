@@ -10,6 +10,7 @@ use super::health::{Health, Note};
 use super::journal::rfc3339;
 use super::metrics::Metrics;
 use super::process::{Process, VERSION, resident_octets};
+use super::shadow::ShadowStatus;
 use crate::registry::lint::ListDate;
 
 /// One data set in use.
@@ -107,6 +108,8 @@ pub struct Status {
     pub lists: Vec<ListStatus>,
     /// The ranges.
     pub ranges: DataStatus,
+    /// What judges beside the live data; `None` where nothing does.
+    pub shadow: Option<ShadowStatus>,
     /// Local zones.
     pub zones: usize,
     /// The planes.
@@ -165,6 +168,7 @@ impl StatusSource {
             registry_age_seconds: age.as_secs(),
             lists: health.registry.lint_lists().iter().map(ListStatus::from).collect(),
             ranges: self.ranges(),
+            shadow: health.shadow.status(),
             zones: health.dns.zone_count(),
             planes: self.planes.clone(),
             upstreams: upstreams.map(|server| UpstreamStatus { server: server.server, up: server.is_up }).collect(),

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod judge;
 pub mod report;
 pub mod rules;
+pub mod shadow;
 pub mod sink;
 pub mod special;
 pub mod verdict;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::verdict::Verdict;
 use super::view::View;
 use crate::model::NameRef;
+use crate::registry::FilingId;
 
 /// The row that governed, as shown.
 #[derive(Clone, Debug, Serialize)]
@@ -21,6 +22,20 @@ pub struct FilingReport {
     pub file: String,
     /// Its line, from 1.
     pub line: u32,
+}
+
+impl FilingReport {
+    /// Renders a row of `view`.
+    pub fn new(view: &View, id: FilingId) -> Self {
+        let filing = view.registry.filing(id);
+        Self {
+            site_no: filing.site_no,
+            access: filing.access,
+            status: filing.status.label(),
+            file: filing.file.to_string(),
+            line: filing.line,
+        }
+    }
 }
 
 /// The range that decided, as shown.
@@ -78,16 +93,7 @@ impl VerdictReport {
         verdict: &Verdict,
         enforced: bool,
     ) -> Self {
-        let filing = verdict.filing.map(|id| {
-            let filing = view.registry.filing(id);
-            FilingReport {
-                site_no: filing.site_no,
-                access: filing.access,
-                status: filing.status.label(),
-                file: filing.file.to_string(),
-                line: filing.line,
-            }
-        });
+        let filing = verdict.filing.map(|id| FilingReport::new(view, id));
         let range = verdict.range.map(|found| RangeReport {
             prefix: found.prefix.to_string(),
             region: found.region.label(),

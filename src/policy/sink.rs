@@ -31,6 +31,8 @@ pub struct VerdictRecord {
     pub verdict: Verdict,
     /// False in observe mode.
     pub enforced: bool,
+    /// The shadow's verdict, where it is another one.
+    pub shadow: Option<Verdict>,
     /// What it was reached with, so that the row and range can be shown. Holds the view alive until written.
     pub view: Arc<View>,
 }
@@ -112,7 +114,7 @@ impl Sink {
     /// Hands a record over, or drops and counts it. Never waits.
     pub fn send(&self, record: VerdictRecord) {
         if let Some(sender) = &self.sender
-            && self.wants(record.verdict.action)
+            && (record.shadow.is_some() || self.wants(record.verdict.action))
             && sender.try_send(record).is_err()
         {
             self.dropped.fetch_add(1, Ordering::Relaxed);

@@ -11,6 +11,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::judge::judge;
 use super::rules::{Mode, Rules};
+use super::shadow::Shadow;
 use super::verdict::Verdict;
 use crate::model::Subject;
 use crate::ranges::Ranges;
@@ -106,6 +107,8 @@ pub struct View {
     pub ranges: Arc<Ranges>,
     /// Present faults, each with its configured outcome.
     pub faults: Vec<(Fault, Outcome)>,
+    /// What judges beside it, where something does.
+    pub shadow: Option<Arc<Shadow>>,
 }
 
 impl View {

@@ -7,8 +7,20 @@ use std::process::Command;
 use super::harness::program::icpgate;
 
 /// Every command, as `--help` lists them.
-const COMMANDS: [&str; 11] =
-    ["serve", "check", "explain", "registry", "ranges", "status", "reload", "drain", "config", "completions", "man"];
+const COMMANDS: [&str; 12] = [
+    "serve",
+    "check",
+    "explain",
+    "registry",
+    "ranges",
+    "journal",
+    "status",
+    "reload",
+    "drain",
+    "config",
+    "completions",
+    "man",
+];
 
 #[test]
 fn completions_of_every_shell_know_every_command() {

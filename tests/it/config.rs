@@ -202,7 +202,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("version = 1\n[dsn]\n", &["t.toml:2:2: dsn: unknown key; did you mean dns?"]),
     (
         "version = 1\n[admin]\nq = 1\n",
-        &["t.toml:3:1: admin.q: unknown key; available: handover, listen, names, socket, token-file"],
+        &["t.toml:3:1: admin.q: unknown key; available: handover, listen, names, socket, tls, token-file"],
     ),
     (
         "version = 1\n[registry]\nfile = \"x\"\n",
@@ -327,7 +327,7 @@ const BAD: &[(&str, &[&str])] = &[
     (
         "version = 1\n[admin]\nlisten = \"192.0.2.1:9153\"\n",
         &[
-            "t.toml:3:10: admin.listen = \"192.0.2.1:9153\": is no loopback address: anybody could reload; expected admin.token-file as well",
+            "t.toml:3:10: admin.listen = \"192.0.2.1:9153\": is no loopback address: anybody could reload; expected admin.token-file or admin.tls.client-ca as well",
         ],
     ),
     (

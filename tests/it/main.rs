@@ -1,5 +1,7 @@
 //! The integration binary: one program, so that the crate is linked once.
 
+mod admin_tls;
+mod alert;
 mod allocations;
 mod bind_check;
 mod cli;
@@ -30,6 +32,7 @@ mod http_changes;
 mod http_heads;
 mod http_page;
 mod http_relay;
+mod journal;
 mod lessons;
 mod load_line;
 mod manifests;
@@ -56,6 +59,7 @@ mod registry_saved;
 mod registry_signed;
 mod scenarios;
 mod service;
+mod shadow;
 mod tidy;
 mod tls_gate;
 mod transparency;

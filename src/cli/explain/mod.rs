@@ -51,6 +51,9 @@ pub struct Arguments {
     /// The verdict as of noon of this day, by what the files say today
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = read_day)]
     at: Option<Day>,
+    /// By what [shadow] judges, not by what is live
+    #[arg(long)]
+    shadow: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -72,6 +75,16 @@ enum ViaWord {
 pub fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Status> {
     let mut loaded = data::configuration(common)?;
     let mut notes = Vec::new();
+    if arguments.shadow {
+        let config = &mut loaded.config;
+        let Some(shadow) = config.shadow.take() else {
+            bail!("--shadow: nothing judges beside the live data; expected a [shadow] section in the configuration");
+        };
+        config.rules = shadow.rules;
+        config.registry = shadow.registry.unwrap_or_else(|| config.registry.clone());
+        config.ranges = shadow.ranges.unwrap_or_else(|| config.ranges.clone());
+        notes.push("by [shadow]: this is what would be said, not what is".to_owned());
+    }
     let now = match arguments.at {
         Some(day) => as_of::time(&mut loaded.config.registry, day),
         None => SystemTime::now(),

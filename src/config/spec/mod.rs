@@ -7,6 +7,7 @@
 pub mod choices;
 pub mod dns;
 pub mod http;
+pub mod shadow;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use crate::registry;
 pub use choices::{Encoding, Expired, ForeignMainland, IpSite, Missing, MixedAnswer, Mode, Outcome, UpstreamDown};
 pub use dns::DnsSpec;
 pub use http::HttpSpec;
+pub use shadow::ShadowSpec;
 
 /// The version of this format; the only required key.
 pub const VERSION: u64 = 1;
@@ -47,6 +49,10 @@ pub struct Spec {
     pub admin: AdminSpec,
     /// The journal of verdicts.
     pub journal: JournalSpec,
+    /// What judges beside the live data and decides nothing.
+    pub shadow: ShadowSpec,
+    /// Where unfiled domains that are met for the first time are told of.
+    pub alert: AlertSpec,
 }
 
 impl Default for Spec {
@@ -61,6 +67,8 @@ impl Default for Spec {
             http: HttpSpec::default(),
             admin: AdminSpec::default(),
             journal: JournalSpec::default(),
+            shadow: ShadowSpec::default(),
+            alert: AlertSpec::default(),
         }
     }
 }
@@ -282,14 +290,28 @@ pub struct AdminSpec {
     /// Host names by which browsers may open the console, beside addresses and localhost; others are turned away, since a
     /// page of another site can have its own name resolve to this gate (DNS rebinding).
     pub names: Vec<String>,
-    /// File that holds the bearer token; required unless listen is a loopback address.
+    /// File that holds the bearer token; required unless listen is a loopback address or tls.client-ca is set.
     pub token_file: String,
+    /// TLS on `listen`, and who is let in by a certificate of his own.
+    pub tls: AdminTlsSpec,
     /// Unix socket of the admin listener, with or without `listen`: for the user of the gate and root, who need no token
     /// there; "" for none.
     pub socket: String,
     /// Unix socket by which a gate that is started later takes over all listening sockets from this one, which then
     /// drains: an upgrade without a refused connection. Both must be configured with it; "" for none.
     pub handover: String,
+}
+
+/// `admin.tls`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AdminTlsSpec {
+    /// PEM file of the certificate, and behind it those that lead to a root; "" for HTTP in the open.
+    pub certificate: String,
+    /// PEM file of its private key.
+    pub key: String,
+    /// PEM file of the roots that vouch for clients: who shows a certificate of theirs needs no token; "" for none.
+    pub client_ca: String,
 }
 
 /// `[journal]`.
@@ -306,6 +328,30 @@ pub struct JournalSpec {
     /// File in which unfiled domains are remembered that were met in live traffic, so that a restart calls none of them
     /// new; "" for memory alone.
     pub unfiled: String,
+    /// Octets after which the file is renamed to its path with ".1" behind it and a new one begun; 0 leaves rotation to
+    /// others.
+    #[schemars(range(min = 0, max = 1_000_000_000_000_u64))]
+    pub rotate_bytes: u64,
+    /// With rotate-bytes: files kept beside the one that is written.
+    #[schemars(range(min = 1, max = 1000))]
+    pub rotate_keep: u32,
+    /// Each line carries its number and a SHA-256 over the line before and itself, so that `icpgate journal verify`
+    /// finds what was changed, removed, inserted or moved.
+    pub chain: bool,
+}
+
+/// `[alert]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AlertSpec {
+    /// HTTP server that takes new unfiled domains as JSON: https://ADDRESS/PATH#NAME or http://ADDRESS/PATH; "" for none.
+    pub webhook: String,
+    /// File that holds the bearer token it asks for; "" for none.
+    pub webhook_token_file: String,
+    /// PEM file of roots to trust for it beside the public ones; "" for none.
+    pub webhook_ca: String,
+    /// Syslog receiver (RFC 5424): the path of a Unix socket, or udp://ADDRESS:PORT; "" for none.
+    pub syslog: String,
 }
 
 /// `journal.what`.
@@ -320,6 +366,8 @@ pub enum JournalWord {
     Sampled,
 }
 
+/// Files kept of a rotated journal: with some 100 MB each, a gigabyte. No official reference.
+const ROTATE_KEEP: u32 = 10;
 /// One allow in a hundred: enough to see who is served, little enough to keep. No official reference.
 const SAMPLE_ONE_IN: u32 = 100;
 
@@ -330,7 +378,8 @@ impl Default for JournalSpec {
             JournalWhat::Blocks => (JournalWord::Blocks, SAMPLE_ONE_IN),
             JournalWhat::Sampled(one_in) => (JournalWord::Sampled, one_in),
         };
-        Self { path: String::new(), what, sample_one_in, unfiled: String::new() }
+        let (path, unfiled, rotate_bytes, rotate_keep) = (String::new(), String::new(), 0, ROTATE_KEEP);
+        Self { path, what, sample_one_in, unfiled, rotate_bytes, rotate_keep, chain: false }
     }
 }
 

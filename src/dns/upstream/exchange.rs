@@ -4,7 +4,6 @@
 //! connections are kept and shared.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +15,8 @@ use hickory_net::tls::tls_exchange;
 use hickory_net::udp::UdpClientStream;
 use hickory_net::xfer::{DnsExchange, FirstAnswer};
 use hickory_net::{DnsHandle, NetError};
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
@@ -53,24 +52,6 @@ impl ExchangeError {
 pub type TlsSettings = Arc<ClientConfig>;
 
 type Connection = DnsExchange<Sockets>;
-
-/// Public roots and, where given, the operator's own from a PEM file.
-pub fn tls_config(extra_roots: Option<&Path>) -> Result<TlsSettings, String> {
-    let mut roots = RootCertStore::empty();
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    if let Some(path) = extra_roots {
-        let name = path.display();
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| format!("{name}: {error}"))?;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| format!("{name}: {error}"))?;
-            roots.add(certificate).map_err(|error| format!("{name}: {error}"))?;
-        }
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = builder.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
-    Ok(Arc::new(config))
-}
 
 /// The way to one server.
 pub struct Link {

@@ -25,6 +25,7 @@ use super::question::Question;
 use super::settings::{UpstreamGroup, UpstreamPolicy};
 use super::wire::{self, HEADER_OCTETS, flag, rcode};
 use crate::count::{Counter, Labels, Observe, Sample};
+use crate::credentials::client_config;
 use crate::model::DomainName;
 
 /// Why no upstream answer came.
@@ -83,7 +84,7 @@ pub struct ServerHealth {
 impl Upstreams {
     /// Prepares the groups of `settings`; connects to nothing. Must run inside the runtime.
     pub fn new(settings: &Settings) -> Result<Self, UpstreamError> {
-        let tls = exchange::tls_config(settings.upstream_ca.as_deref()).map_err(UpstreamError::BadSettings)?;
+        let tls = client_config(settings.upstream_ca.as_deref()).map_err(UpstreamError::BadSettings)?;
         let groups = settings.upstreams.iter().map(|group| Group::new(group, settings, &tls)).collect();
         let asking_max = settings.inflight_max;
         let inner = Inner { groups, asking: DashMap::new(), asking_max, coalesced: Counter::default() };

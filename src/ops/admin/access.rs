@@ -1,8 +1,8 @@
-//! Who may ask: the token where one is set; and nobody that a browser was made to speak for.
+//! Who may ask: the token or a client's certificate where they are set; and nobody that a browser was made to speak for.
 //!
-//! In order: the host must be one of ours where a browser asks or no token is set (DNS rebinding), a browser must ask for a
-//! page of ours (other sites' pages may lead to `/`, and no further), and where a token is set it must be right. Wrong ones
-//! are counted by client. There is no answer to a CORS preflight.
+//! In order: the host must be one of ours where a browser asks or neither is set (DNS rebinding), a browser must ask for
+//! a page of ours (other sites' pages may lead to `/`, and no further), and where a token is set it must be right, unless a
+//! certificate that counts was shown (`tls`). Wrong ones are counted by client. There is no answer to a CORS preflight.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ const CONSOLE_PATH: &str = "/";
 /// Where a connection comes from; a request carries it as an extension.
 #[derive(Clone, Copy, Debug)]
 pub enum Client {
+    /// This address, with a certificate that the roots of `admin.tls.client-ca` vouch for: nothing more is asked.
+    Certified(IpAddr),
     /// The Unix socket, which only our user and root may open: nothing more is asked.
     Local,
     /// This address.
@@ -49,15 +51,22 @@ fn check(desk: &Desk, request: &Request) -> Result<(), Problem> {
     }
     let is_console = path == CONSOLE_PATH;
     let asked = Asked::read(headers);
-    if (desk.token.is_none() || asked.is_browser() || is_console) && !is_own_host(asked.host, &desk.names) {
+    // Without either, an address others reach would be none: who comes is on this machine.
+    let is_open = desk.token.is_none() && !desk.asks_for_certificates;
+    if (is_open || asked.is_browser() || is_console) && !is_own_host(asked.host, &desk.names) {
         let message =
             format!("host {:?} is not served; expected an IP address, localhost, or a name of admin.names", asked.host);
         return Err(Problem::new(StatusCode::FORBIDDEN, message));
     }
     asked.check(request.method(), is_console)?;
     match &desk.token {
-        Some(token) if !is_console => check_token(desk, token, request),
-        _ => Ok(()),
+        _ if is_console || matches!(client, Some(Client::Certified(_))) => Ok(()),
+        Some(token) => check_token(desk, token, request),
+        None if desk.asks_for_certificates => {
+            let message = "expected a client certificate that admin.tls.client-ca vouches for";
+            Err(Problem::new(StatusCode::UNAUTHORIZED, message))
+        }
+        None => Ok(()),
     }
 }
 
@@ -71,7 +80,7 @@ fn check_token(desk: &Desk, token: &str, request: &Request) -> Result<(), Proble
     let is_right = || same_secret(given.as_bytes(), token.as_bytes());
     // The listener tells where every connection comes from.
     let client = match request.extensions().get::<Client>() {
-        Some(Client::Remote(addr)) => *addr,
+        Some(Client::Certified(addr) | Client::Remote(addr)) => *addr,
         Some(Client::Local) | None => IpAddr::from([0, 0, 0, 0]),
     };
     match desk.attempts.attempt(client, Instant::now(), is_right) {

@@ -1,7 +1,8 @@
 //! The admin listener: metrics, health, verdicts, data, reload, drain, and the console.
 //!
 //! HTTP/1.1 on own sockets with own limits: a TCP listener, a Unix socket for our user and root, or both. An error of
-//! `accept` never ends it. Without a token the TCP listener stands on a loopback address only. What a browser could be made
+//! `accept` never ends it. Without a token and without roots that vouch for clients (`tls`) the TCP listener stands on a
+//! loopback address only. What a browser could be made
 //! to send there is turned away (`access`), and nobody guesses a token for long (`attempts`). Every answer forbids to be
 //! kept, framed, sniffed, or read by another site (`answer`).
 
@@ -14,6 +15,7 @@ mod plain;
 mod routes;
 mod seats;
 mod stream;
+pub mod tls;
 mod verdict;
 
 pub use attempts::Attempts;
@@ -38,6 +40,7 @@ use tokio::task::JoinSet;
 
 use self::access::Client;
 use self::seats::{Seat, Seats, Watched, Work};
+use self::tls::AdminTls;
 use super::recent::Recent;
 use super::reloader::Reloader;
 use super::settings::AdminSettings;
@@ -77,8 +80,11 @@ pub enum BindError {
         /// What the system says.
         source: io::Error,
     },
-    /// No token, and an address others can reach.
-    #[error("admin.listen {0} can be reached by others; expected a loopback address, or a token in admin.token-file")]
+    /// Neither token nor roots of clients, and an address others can reach.
+    #[error(
+        "admin.listen {0} can be reached by others; expected a loopback address, a token in admin.token-file, or \
+         admin.tls.client-ca"
+    )]
     Unprotected(SocketAddr),
 }
 
@@ -88,6 +94,8 @@ pub struct Counters {
     by_class: [Counter; 5],
     /// Errors of `accept`.
     pub socket_errors: Counter,
+    /// TLS handshakes that failed.
+    pub handshakes_failed: Counter,
     /// Connections turned away at the limit.
     pub connections_refused: Counter,
     /// Connections now.
@@ -107,6 +115,7 @@ impl Observe for Counters {
         for (class, counter) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(&self.by_class) {
             show("admin_requests_total", &[("status", class)], Sample::Count(counter.value()));
         }
+        show("admin_handshakes_failed_total", &[], Sample::Count(self.handshakes_failed.value()));
         let plane = [("plane", "admin")];
         show("socket_errors_total", &plane, Sample::Count(self.socket_errors.value()));
         show("connections_refused_total", &plane, Sample::Count(self.connections_refused.value()));
@@ -132,6 +141,10 @@ pub struct Desk {
     pub readers: Arc<Semaphore>,
     /// The bearer token.
     pub token: Option<String>,
+    /// What ends TLS on the TCP listener.
+    pub tls: Option<Arc<AdminTls>>,
+    /// True where a client's certificate lets him in.
+    pub asks_for_certificates: bool,
     /// Wrong tokens of late.
     pub attempts: Attempts,
     /// Host names by which browsers may come, beside addresses and `localhost`.
@@ -173,7 +186,7 @@ impl Listener {
     /// Binds, unless that would let others in without a token.
     pub async fn bind(settings: &AdminSettings, sockets: &Sockets) -> Result<Option<Self>, BindError> {
         let Some(addr) = settings.listen else { return Ok(None) };
-        if settings.token.is_none() && !addr.ip().to_canonical().is_loopback() {
+        if !settings.is_guarded() && !addr.ip().to_canonical().is_loopback() {
             return Err(BindError::Unprotected(addr));
         }
         let refused = |source| BindError::Socket { addr, source };
@@ -207,7 +220,7 @@ impl Listener {
             tracing::error!(%error, path = %place.path().display(), "the admin socket cannot be put there");
         }
         let (mut end, mut drain) = (desk.end.clone(), desk.drain.watch());
-        let counters = desk.counters.clone();
+        let (counters, tls) = (desk.counters.clone(), desk.tls.clone());
         let routes = routes::router(desk);
         let seats = Seats::new(CONNECTIONS_MAX);
         let mut connections = JoinSet::new();
@@ -234,7 +247,7 @@ impl Listener {
                 counters.connections_refused.increment();
                 continue;
             };
-            let (routes, counters, end) = (routes.clone(), counters.clone(), end.clone());
+            let (routes, counters, end, tls) = (routes.clone(), counters.clone(), end.clone(), tls.clone());
             connections.spawn(async move {
                 let _open = counters.connections.enter();
                 let seat = Arc::new(seat);
@@ -242,7 +255,19 @@ impl Listener {
                     Came::Tcp(stream, peer) => {
                         // Small answers leave at once.
                         let _ = stream.set_nodelay(true);
-                        serve(stream, Client::Remote(peer.ip()), seat, routes, end).await;
+                        let Some(tls) = tls else {
+                            return serve(stream, Client::Remote(peer.ip()), seat, routes, end).await;
+                        };
+                        match tls.accept(stream).await {
+                            Ok((stream, true)) => {
+                                serve(stream, Client::Certified(peer.ip()), seat, routes, end).await;
+                            }
+                            Ok((stream, false)) => serve(stream, Client::Remote(peer.ip()), seat, routes, end).await,
+                            Err(error) => {
+                                counters.handshakes_failed.increment();
+                                tracing::debug!(%error, "a TLS handshake of the admin listener failed");
+                            }
+                        }
                     }
                     Came::Unix(stream) => match stranger(&stream) {
                         Ok(None) => serve(stream, Client::Local, seat, routes, end).await,

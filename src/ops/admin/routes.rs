@@ -23,7 +23,7 @@ use crate::registry::{Preview, Shrink, Store};
 /// Content type of the text exposition.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Every path, for people who asked for another.
-const PATHS: &str = "/, /plain, /metrics, /healthz, /readyz, /v1/status, /v1/verdict, /v1/registry, /v1/ranges, /v1/top, /v1/unfiled, /v1/events, POST /v1/reload, POST /v1/drain";
+const PATHS: &str = "/, /plain, /metrics, /healthz, /readyz, /v1/status, /v1/verdict, /v1/registry, /v1/ranges, /v1/top, /v1/unfiled, /v1/shadow, /v1/events, POST /v1/reload, POST /v1/drain";
 
 /// All routes behind the guard.
 pub fn router(desk: Arc<Desk>) -> Router {
@@ -39,6 +39,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/v1/ranges", get(data::ranges))
         .route("/v1/top", get(stream::top))
         .route("/v1/unfiled", get(stream::unfiled))
+        .route("/v1/shadow", get(stream::shadow))
         .route("/v1/events", get(stream::events))
         .route("/v1/reload", post(reload))
         .route("/v1/drain", post(drain))

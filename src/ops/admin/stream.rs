@@ -20,6 +20,7 @@ use crate::drain::{DrainWatch, Phase};
 use crate::ops::rates::Meter;
 use crate::ops::recent::{self, TopRow};
 use crate::ops::seen::{Order, SeenRow};
+use crate::ops::shadow::{ShadowRow, ShadowStatus};
 use crate::ops::status::StatusSource;
 use crate::policy::{Action, SinkGuest};
 
@@ -46,6 +47,16 @@ struct Unfiled {
     unfiled: Vec<SeenRow>,
 }
 
+#[derive(Serialize)]
+struct Shadow {
+    enabled: bool,
+    /// `None` where nothing judges beside the live data.
+    state: Option<ShadowStatus>,
+    /// All names that are kept.
+    known: usize,
+    names: Vec<ShadowRow>,
+}
+
 /// The most blocked registrable domains.
 pub async fn top(
     State(desk): State<Arc<Desk>>,
@@ -70,6 +81,17 @@ pub async fn unfiled(
     };
     let seen = &desk.recent.seen;
     Ok(json(StatusCode::OK, &Unfiled { known: seen.len(), unfiled: seen.rows_by(order, rows) }))
+}
+
+/// What the shadow would have said otherwise, the names met last first.
+pub async fn shadow(
+    State(desk): State<Arc<Desk>>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Response, Problem> {
+    let rows = Parameters::checked(pairs, &["n"])?.count("n", ROWS_DEFAULT, ROWS_MAX)?;
+    let (state, differences) = (desk.source.health.shadow.status(), &desk.recent.shadow);
+    let names = differences.rows_by_last(rows);
+    Ok(json(StatusCode::OK, &Shadow { enabled: state.is_some(), state, known: differences.len(), names }))
 }
 
 /// What a reader gets.

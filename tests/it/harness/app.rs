@@ -14,6 +14,7 @@ use icpgate::dns::zones::files_in;
 use icpgate::drain::Phase;
 use icpgate::http::settings::ProviderText;
 use icpgate::model::Day;
+use icpgate::ops::alert::AlertSettings;
 use icpgate::ops::{AdminSettings, FaultSettings, JournalSettings};
 use icpgate::policy::{Clock, Rules};
 use icpgate::{dns, http, ranges, registry};
@@ -228,6 +229,8 @@ pub fn config(dir: &TempDir, upstream: SocketAddr) -> Config {
         http,
         admin: AdminSettings { listen: Some(any), ..AdminSettings::default() },
         journal: JournalSettings::default(),
+        shadow: None,
+        alert: AlertSettings::default(),
         faults: FaultSettings::default(),
     }
 }

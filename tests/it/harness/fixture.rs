@@ -115,5 +115,6 @@ pub fn view(rules: Rules) -> View {
         registry: Arc::new(snapshot(1, filings())),
         ranges: Arc::new(ranges(1, OriginSide::Other)),
         faults: Vec::new(),
+        shadow: None,
     }
 }

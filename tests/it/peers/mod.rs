@@ -1,6 +1,7 @@
 //! The program against real peers: other people's clients, servers and a browser. `tests/run` installs them and asks for
 //! these tests; without them each says so and returns.
 
+mod admin;
 mod audit;
 mod backends;
 mod browser;

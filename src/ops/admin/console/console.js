@@ -29,6 +29,7 @@ const TEXTS = {
     number: "备案号", access: "接入商", status: "状态", row: "条目位置", filed_on: "审核通过", updated_on: "最近变更", expires_on: "域名到期", provisional_access_until: "临时接入至",
     prefix: "网段", region: "区域", provider: "提供商", product: "产品", unknown: "未知", nobody: "无（空壳）", "registered": "备案域名", suffix: "公共后缀", "gen-since": "第 {0} 代，{1} 起",
     "not-enforced": "只报告，不执行", "in-line": "未给出地址：按网关位于本接入商的内地服务器之前判定。", copy: "复制编号", copied: "已复制", rule: "规则", source: "依据", decides: "决定于此", addresses: "每个地址单独看",
+    shadow: "影子判定（不执行）", "shadow-note": "{0} 次判定，{1} 次结论不同", "no-shadow": "至今没有不同。", "shadow-live": "现在", "shadow-would": "影子",
     failed: "出错：{0}", "no-name": "请填写域名或地址。", started: "启动"
   },
   en: {
@@ -55,6 +56,7 @@ const TEXTS = {
     number: "Number", access: "Access", status: "Status", row: "Row", filed_on: "Filed on", updated_on: "Changed on", expires_on: "Domain ends", provisional_access_until: "Provisional access until",
     prefix: "Prefix", region: "Region", provider: "Provider", product: "Product", unknown: "unknown", nobody: "nobody (shell)", "registered": "Domain", suffix: "Public suffix", "gen-since": "generation {0}, since {1}",
     "not-enforced": "reported, not enforced", "in-line": "No address given: judged as if the gate stood before a mainland server of ours.", copy: "Copy id", copied: "Copied", rule: "rule", source: "source", decides: "decides", addresses: "Each address alone",
+    shadow: "Shadow (decides nothing)", "shadow-note": "{0} verdicts, {1} differ", "no-shadow": "No difference so far.", "shadow-live": "Now", "shadow-would": "Shadow",
     failed: "Failed: {0}", "no-name": "Enter a name or an address.", started: "started"
   }
 };
@@ -131,7 +133,7 @@ const read = async (path) => (await ask(path)).json();
 const POINTS = 120; // Seconds that a sparkline shows.
 const SILENCE_MS = 5000; // Rates come each second; this long without is a dead connection.
 const HIDDEN_MS = 60000; // A page nobody looks at gives its place to others after this.
-const state = { line: null, status: null, registry: null, ranges: null, top: null, verdict: null, series: new Map(), hasToken: false, attempt: 0, stop: null };
+const state = { line: null, status: null, registry: null, ranges: null, top: null, shadow: null, verdict: null, series: new Map(), hasToken: false, attempt: 0, stop: null };
 
 function series(plane, action) {
   const key = `${plane} ${action}`;
@@ -164,6 +166,7 @@ async function refresh(all) {
 async function refreshNow(all) {
   try {
     [state.status, state.top] = await Promise.all([read("/v1/status"), read("/v1/top?n=10")]);
+    state.shadow = state.status.shadow ? await read("/v1/shadow?n=10") : null;
     if (all || !state.registry) [state.registry, state.ranges] = await Promise.all([read("/v1/registry?issues=30"), read("/v1/ranges?issues=30")]);
     drawAll();
   } catch (error) { refusal(error); }
@@ -326,6 +329,7 @@ function drawAll() {
   drawData("registry", state.registry);
   drawData("ranges", state.ranges);
   drawTop();
+  drawShadow();
   drawUpstreams();
 }
 function drawState() {
@@ -392,6 +396,19 @@ function drawTop() {
     return [button, named(REASONS, one.reason), clock(one.last), count(one.blocks)];
   };
   show("top", table([[t("domain")], [t("reason"), "short"], [t("latest"), "n"], [t("blocks"), "n"]], state.top.top.map(row)));
+}
+// What another registry, other ranges or another policy would say otherwise; where nothing judges beside, nothing is shown.
+function drawShadow() {
+  const { shadow } = state;
+  $("shadow-card").hidden = !shadow;
+  if (!shadow) return;
+  $("shadow-note").textContent = t("shadow-note", count(shadow.state.judged), count(shadow.state.differing));
+  if (shadow.names.length === 0) return show("shadow", h("p.empty", t("no-shadow")));
+  const said = (one) => [h(`span.pill.${one.action === "block" ? "bad" : "good"}`, t(one.action)), " ", named(REASONS, one.reason)];
+  const row = (one) => [one.name, said(one.live), said(one.shadow), clock(one.last_seen)];
+  const rows = [table([[t("domain")], [t("shadow-live")], [t("shadow-would")], [t("latest"), "n"]], shadow.names.map(row))];
+  if (shadow.known > shadow.names.length) rows.push(h("p.empty", t("more", count(shadow.known - shadow.names.length), "/v1/shadow")));
+  show("shadow", rows);
 }
 function drawUpstreams() {
   const { upstreams, planes, zones } = state.status;

@@ -1,15 +1,18 @@
 //! The journal: drains the sink both planes hand verdicts to, and writes them as JSON lines.
 //!
 //! One task takes what waits in batches; the file is written on a blocking thread, buffered, and flushed when nothing
-//! waits or a second has passed. A file that was renamed or removed (log rotation) is opened anew. The same task feeds
-//! what the admin listener shows of recent verdicts. It never makes a plane wait: what it cannot take in time is dropped
-//! and counted by the sink.
+//! waits or a second has passed. A file that was renamed or removed (log rotation) is opened anew; one that has grown is
+//! renamed by the journal itself where that is configured ([`mod@file`]). Lines may carry a hash chain ([`chain`]), which
+//! [`verify`] reads. The same task feeds what the admin listener shows of recent verdicts. It never makes a plane wait:
+//! what it cannot take in time is dropped and counted by the sink.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+pub mod chain;
+pub mod file;
+pub mod verify;
+
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,18 +23,18 @@ use time::macros::format_description;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 
+use self::file::Target;
 use super::recent::Recent;
 use super::settings::{JournalSettings, JournalWhat};
-use crate::count::{Counter, Labels, Observe, Sample};
+use crate::count::{Counter, Gauge, Labels, Observe, Sample};
 use crate::drain::{DrainWatch, Phase};
+use crate::policy::report::FilingReport;
 use crate::policy::{Action, VerdictRecord, VerdictReport};
 
 /// Verdicts of one write; more wait in the sink.
 const BATCH_MAX: usize = 1024;
 /// Longest time a line stays in the buffer, and how often the file's name is looked at.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// Buffer before the file: a hundred lines.
-const BUFFER_OCTETS: usize = 64 << 10;
 
 /// The journal file cannot be had.
 #[derive(Debug, Error)]
@@ -52,6 +55,10 @@ pub struct Counters {
     pub errors: Counter,
     /// Times the file was opened.
     pub opened: Counter,
+    /// Times it was rotated by its size.
+    pub rotations: Counter,
+    /// The number of the last line of a chained journal.
+    pub seq: Gauge,
 }
 
 impl Observe for Counters {
@@ -59,6 +66,8 @@ impl Observe for Counters {
         show("journal_lines_total", &[], Sample::Count(self.lines.value()));
         show("journal_errors_total", &[], Sample::Count(self.errors.value()));
         show("journal_opened_total", &[], Sample::Count(self.opened.value()));
+        show("journal_rotations_total", &[], Sample::Count(self.rotations.value()));
+        show("journal_sequence", &[], Sample::Count(self.seq.value()));
     }
 }
 
@@ -74,6 +83,34 @@ pub struct Line {
     /// The verdict with its evidence.
     #[serde(flatten)]
     pub report: VerdictReport,
+    /// What the shadow says, where that is something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowReport>,
+}
+
+/// The shadow's verdict.
+#[derive(Debug, Serialize)]
+pub struct ShadowReport {
+    /// `allow` or `block`.
+    pub action: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// By which rule.
+    pub rule: &'static str,
+    /// The row of the shadow's registry.
+    pub filing: Option<FilingReport>,
+}
+
+impl ShadowReport {
+    fn new(record: &VerdictRecord) -> Option<Self> {
+        let verdict = record.shadow.as_ref()?;
+        let view = record.view.shadowed();
+        // Ids are those of one state of the registry: meanwhile the view may have another.
+        let view = view.filter(|view| view.registry.generation() == verdict.registry_generation);
+        let filing = verdict.filing.zip(view).map(|(id, view)| FilingReport::new(&view, id));
+        let (action, reason, rule) = (verdict.action.label(), verdict.reason.label(), verdict.rule.id());
+        Some(Self { action, reason, rule, filing })
+    }
 }
 
 impl Line {
@@ -88,7 +125,13 @@ impl Line {
         };
         let addresses = address.into_iter().collect();
         let report = VerdictReport::new(&record.view, shown, name, addresses, &record.verdict, record.enforced);
-        Self { time: rfc3339(record.at), plane: record.via.label(), client: record.client.to_canonical(), report }
+        Self {
+            time: rfc3339(record.at),
+            plane: record.via.label(),
+            client: record.client.to_canonical(),
+            report,
+            shadow: ShadowReport::new(record),
+        }
     }
 
     /// One line of JSON, without its line feed.
@@ -117,10 +160,10 @@ impl Journal {
         counters: Arc<Counters>,
         recent: Arc<Recent>,
     ) -> Result<Self, JournalError> {
-        let mut writer = Writer { what: settings.what, counters, allows: 0, target: None };
+        let mut writer = Writer { what: settings.what, counters, allows: 0, is_failing: false, target: None };
         if let Some(path) = &settings.path {
-            let file = writer.open(path).map_err(|source| JournalError { path: path.clone(), source })?;
-            writer.target = Some(Target { path: path.clone(), file: Some(file), is_failing: false });
+            let target = Target::open(path, settings, writer.counters.clone());
+            writer.target = Some(target.map_err(|source| JournalError { path: path.clone(), source })?);
         }
         Ok(Self { writer, recent, reopen: Arc::default() })
     }
@@ -161,7 +204,16 @@ impl Journal {
             }
             writer = on_blocking_thread(writer, move |writer| writer.work(&batch, work)).await;
         }
-        on_blocking_thread(writer, |writer| writer.work(&[], Work { flush: true, ..Work::default() })).await;
+        on_blocking_thread(writer, |writer| {
+            writer.work(&[], Work { flush: true, ..Work::default() });
+            if let Some(link) = writer.target.as_ref().and_then(Target::link) {
+                // Noted where the journal's own file cannot be edited.
+                tracing::info!(seq = link.seq, hash = %link.hash, "journal ends");
+            }
+        })
+        .await;
+        // What was met last is told as well.
+        recent.seen.end_telling();
         recent.seen.clone().save_apart().await;
     }
 }
@@ -196,48 +248,25 @@ struct Writer {
     counters: Arc<Counters>,
     /// Allows seen, for sampling.
     allows: u64,
+    /// True once a failure was logged, until a write succeeds.
+    is_failing: bool,
     target: Option<Target>,
 }
 
-struct Target {
-    path: PathBuf,
-    /// `None` while it cannot be opened.
-    file: Option<LineFile>,
-    /// True once a failure was logged, until a write succeeds.
-    is_failing: bool,
-}
-
-/// An open file that remembers which one it is.
-struct LineFile {
-    writer: BufWriter<File>,
-    identity: (u64, u64),
-}
-
 impl Writer {
-    fn open(&self, path: &Path) -> io::Result<LineFile> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        let identity = identity(&file.metadata()?);
-        self.counters.opened.increment();
-        Ok(LineFile { writer: BufWriter::with_capacity(BUFFER_OCTETS, file), identity })
-    }
-
     fn work(&mut self, batch: &[VerdictRecord], work: Work) {
         let Some(mut target) = self.target.take() else { return };
-        let outcome = self.try_work(&mut target, batch, work);
-        match outcome {
-            Ok(()) if target.is_failing && target.file.is_some() && !batch.is_empty() => {
-                target.is_failing = false;
+        match self.try_work(&mut target, batch, work) {
+            Ok(()) if self.is_failing && target.is_open() && !batch.is_empty() => {
+                self.is_failing = false;
                 tracing::info!(path = %target.path.display(), "journal is written again");
             }
             Ok(()) => {}
             Err(error) => {
                 self.counters.errors.increment();
-                // What the buffer holds would fail again when dropped; it is lost, and counted as one error.
-                if let Some(file) = target.file.take() {
-                    drop(file.writer.into_parts());
-                }
-                if !target.is_failing {
-                    target.is_failing = true;
+                target.give_up();
+                if !self.is_failing {
+                    self.is_failing = true;
                     tracing::error!(%error, path = %target.path.display(), "journal cannot be written, lines are lost");
                 }
             }
@@ -246,36 +275,23 @@ impl Writer {
     }
 
     fn try_work(&mut self, target: &mut Target, batch: &[VerdictRecord], work: Work) -> io::Result<()> {
-        let moved = |file: &LineFile| {
-            work.reopen
-                || work.check_name
-                    && std::fs::metadata(&target.path).map(|now| identity(&now)).ok() != Some(file.identity)
-        };
-        if let Some(mut file) = target.file.take_if(|file| moved(file)) {
-            file.writer.flush()?;
+        if work.reopen {
+            target.close()?;
         }
-        let is_due = work.check_name || work.reopen || !batch.is_empty();
-        if target.file.is_none() && is_due {
-            target.file = Some(self.open(&target.path)?);
-        }
-        let Some(file) = &mut target.file else { return Ok(()) };
-        for record in batch {
-            if !self.is_wanted(record) {
-                continue;
+        if work.check_name || work.reopen || !batch.is_empty() {
+            target.begin(work.check_name)?;
+            for record in batch {
+                if self.is_wanted(record) {
+                    target.write(Line::new(record).json())?;
+                    self.counters.lines.increment();
+                }
             }
-            let mut line = Line::new(record).json();
-            line.push('\n');
-            file.writer.write_all(line.as_bytes())?;
-            self.counters.lines.increment();
         }
-        if work.flush {
-            file.writer.flush()?;
-        }
-        Ok(())
+        target.end(work.flush)
     }
 
     fn is_wanted(&mut self, record: &VerdictRecord) -> bool {
-        if record.verdict.action == Action::Block {
+        if record.verdict.action == Action::Block || record.shadow.is_some() {
             return true;
         }
         match self.what {
@@ -288,10 +304,6 @@ impl Writer {
             }
         }
     }
-}
-
-fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
 }
 
 #[cfg(test)]
