@@ -50,7 +50,9 @@ use crate::sockets::{Opened, Sockets};
 /// Longest time answers under way may take once the gate drains; then everything ends.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Time for the last scrape and the last journal lines after the planes have ended.
-const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
+/// Time for saving the answer cache: a slow disk takes some seconds for gigabytes, and service managers wait longer.
+const CACHE_SAVE_MAX: Duration = Duration::from_secs(20);
 
 /// Why the gate did not start.
 #[derive(Debug, Error)]
@@ -250,9 +252,6 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     // Whatever may fail comes before the first connection is taken.
     let giver = config.admin.handover.as_deref().map(Giver::bind).transpose()?;
     let cache = CacheFile::of(&planes.dns.gate());
-    if let Some(cache) = cache.clone() {
-        last.spawn(save_at_the_end(cache, end.clone(), drained.clone()));
-    }
     planes.serve(&mut serving, &mut behind, &drained);
     last.spawn(journal.run(records, end.clone()));
     for teller in tellers {
@@ -280,18 +279,11 @@ pub async fn start_in(config: Config, surroundings: Surroundings) -> Result<Runn
     }
     if let Some(mut giver) = giver {
         giver.take_place();
-        keepers.spawn(giver.run(sockets, cache, drain.clone(), drained.clone()));
+        keepers.spawn(giver.run(sockets, cache.clone(), drain.clone(), drained.clone()));
     }
-    let ended = tokio::spawn(end_in_order(Tasks { keepers, serving, behind, last }, drain.clone(), drained, late));
+    let tasks = Tasks { keepers, serving, behind, last };
+    let ended = tokio::spawn(end_in_order(tasks, cache, drain.clone(), drained, late));
     Ok(Running { addrs, view, metrics, reloader, drain, ended })
-}
-
-/// Saves the answer cache once the last query is answered; where the next gate serves, it has been saved for that one.
-async fn save_at_the_end(cache: CacheFile, mut end: DrainWatch, drained: DrainWatch) {
-    end.reached(Phase::Draining).await;
-    if !drained.is_handed_over() {
-        cache.save().await;
-    }
 }
 
 /// The sockets of the gate that runs, where it is to give them away.
@@ -316,6 +308,7 @@ struct Tasks {
 /// Waits for the drain, or for a task that ended before its time, and ends everything in order.
 async fn end_in_order(
     mut tasks: Tasks,
+    cache: Option<CacheFile>,
     drain: Arc<DrainSignal>,
     mut drained: DrainWatch,
     late: DrainSignal,
@@ -340,6 +333,12 @@ async fn end_in_order(
     drain.advance(Phase::Stopped);
     all(&mut tasks.serving).await;
     all(&mut tasks.behind).await;
+    // The last query is answered. Where the next gate serves, the cache has been saved for that one.
+    if let Some(cache) = cache.filter(|_| !drained.is_handed_over())
+        && timeout(CACHE_SAVE_MAX, cache.save()).await.is_err()
+    {
+        tracing::warn!(seconds = CACHE_SAVE_MAX.as_secs(), "saving the answer cache took too long, it is left out");
+    }
     late.advance(Phase::Draining);
     // What is not done by then ends with the next line.
     let _ = timeout(LAST_WORDS_MAX, all(&mut tasks.last)).await;

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -136,6 +136,15 @@ impl Sockets {
 /// A panic elsewhere leaves the list as it was.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The address with a port that the system chooses, where it names none.
+///
+/// For a UDP socket that others share (`SO_REUSEPORT`) the system may well choose a port that another program's sockets of
+/// this user have and share: each would get a part of the other's packets. A socket that shares nothing is given a port
+/// that nobody has.
+pub fn with_own_udp_port(addr: SocketAddr) -> io::Result<SocketAddr> {
+    if addr.port() == 0 { UdpSocket::bind(addr)?.local_addr() } else { Ok(addr) }
 }
 
 #[cfg(test)]

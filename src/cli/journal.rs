@@ -146,11 +146,11 @@ impl<'a> Opened<'a> {
     fn open(path: &'a Path) -> anyhow::Result<Self> {
         let open = || {
             let mut file = File::open(path)?;
+            // What a gate is just writing is no torn line, and a file that it has just begun has a first line then.
+            let octets = length_settled(&file)?;
             let first = first_line(BufReader::new(&file))?;
             file.rewind()?;
             let identity = file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))?;
-            // What a gate is just writing is no torn line.
-            let octets = length_settled(&file)?;
             let input = Box::new(BufReader::new(file.take(octets)));
             Ok::<_, std::io::Error>(Self { path, input, identity, first })
         };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::handler::{Client, Gate};
 use super::proxied::{self, Front};
@@ -19,6 +20,8 @@ use super::{https, secure, stream};
 use crate::clients::{ClientPlace, Clients};
 use crate::drain::{DrainWatch, Phase};
 
+/// Time for a header and a query that may be on their way when the drain begins.
+const SENT_BEFORE_MAX: Duration = Duration::from_secs(1);
 /// Pause after a failed `accept`, so that a lack of descriptors is no busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -132,9 +135,14 @@ async fn serve_proxied(
     (place, limits): (Unclaimed, &Limits),
     mut drain: DrainWatch,
 ) {
-    let client = tokio::select! {
-        client = proxied::read(gate, &mut stream, peer) => client,
-        () = drain.reached(Phase::Draining) => return,
+    let client = {
+        let mut reading = std::pin::pin!(proxied::read(gate, &mut stream, peer));
+        tokio::select! {
+            biased;
+            client = &mut reading => client,
+            // What was sent before the drain is read.
+            () = drain.reached(Phase::Draining) => timeout(SENT_BEFORE_MAX, reading).await.unwrap_or_default(),
+        }
     };
     let Some(client) = client else { return };
     let Some(_held) = limits.claim(gate, place, client.addr) else { return };

@@ -17,6 +17,7 @@ use super::companions::Companions;
 use super::gate::Judged;
 use super::question::Question;
 use super::refresh::renewed_after;
+use super::saved;
 use super::settings::Settings;
 use super::wire::{flag, rcode};
 use crate::model::name::NAME_OCTETS_MAX;
@@ -118,6 +119,11 @@ impl Weighter<Key, Arc<Entry>> for Octets {
     }
 }
 
+/// True for codes that say nothing of the name.
+fn is_failure(answer: &Answer) -> bool {
+    matches!(answer.rcode(), rcode::SERVFAIL | rcode::REFUSED)
+}
+
 /// The cache.
 pub struct AnswerCache {
     entries: Cache<Key, Arc<Entry>, Octets>,
@@ -125,6 +131,8 @@ pub struct AnswerCache {
     negative_ttl_max: Duration,
     stale_max: Duration,
     prefetch_tenths: u32,
+    /// What tells the upstreams whose answers these are.
+    pub(super) source: [u8; 32],
 }
 
 /// An entry within its lifetime.
@@ -146,6 +154,7 @@ impl AnswerCache {
             negative_ttl_max: settings.negative_ttl_max,
             stale_max: settings.stale_max,
             prefetch_tenths: settings.prefetch_tenths,
+            source: saved::source(settings),
         }
     }
 
@@ -166,21 +175,37 @@ impl AnswerCache {
 
     /// Makes an entry of an upstream's answer and keeps it if it has a lifetime.
     pub fn store(&self, question: &Question, answer: Answer) -> Arc<Entry> {
-        let is_negative = answer.rcode() != rcode::NOERROR || !answer.has_records(question.qtype);
-        let ceiling = if is_negative { self.negative_ttl_max } else { self.ttl_max };
-        let lifetime = answer.lifetime.unwrap_or_default().min(ceiling);
-        // A truncated answer is no answer; one without records or SOA has no lifetime.
-        let is_kept = !lifetime.is_zero() && answer.flags & flag::TC == 0;
-        let failed = matches!(answer.rcode(), rcode::SERVFAIL | rcode::REFUSED);
+        let entry = self.entry(question, answer);
+        self.insert(question, &entry);
+        entry
+    }
+
+    /// An upstream's answer as an entry that is not kept yet.
+    pub fn entry(&self, question: &Question, answer: Answer) -> Arc<Entry> {
+        let lifetime = answer.lifetime.unwrap_or_default().min(self.ceiling(question.qtype, &answer));
+        let failed = is_failure(&answer);
         // A failure is not asked for again and again.
         let tenths = if failed { 0 } else { self.prefetch_tenths };
         let renewed_after = renewed_after(lifetime, tenths);
-        let entry = Arc::new(Entry { renewed_after, ..Entry::new(answer, Source::Upstream, lifetime) });
+        Arc::new(Entry { renewed_after, ..Entry::new(answer, Source::Upstream, lifetime) })
+    }
+
+    /// The longest life of an answer.
+    fn ceiling(&self, qtype: u16, answer: &Answer) -> Duration {
+        let is_negative = answer.rcode() != rcode::NOERROR || !answer.has_records(qtype);
+        if is_negative { self.negative_ttl_max } else { self.ttl_max }
+    }
+
+    /// Keeps an entry where it may be; true where it is.
+    pub fn insert(&self, question: &Question, entry: &Arc<Entry>) -> bool {
+        // A truncated answer is no answer; one without records or SOA has no lifetime.
+        let is_kept = !entry.lifetime.is_zero() && entry.answer.flags & flag::TC == 0;
         // A failure does not push out an answer that may still serve as a stale one.
-        if is_kept && !(failed && self.stale(question).is_some()) {
+        let is_better = is_kept && !(is_failure(&entry.answer) && self.stale(question).is_some());
+        if is_better {
             self.entries.insert(Asked::new(question).key().into(), entry.clone());
         }
-        entry
+        is_better
     }
 
     /// Every entry with its key.
@@ -190,7 +215,11 @@ impl AnswerCache {
 
     /// Keeps an answer of an earlier process; false where it is too old, or something newer is there.
     pub(super) fn put_back(&self, key: &[u8], answer: Answer, lifetime: Duration, stored_at: Instant) -> bool {
-        let lifetime = lifetime.min(self.ttl_max);
+        // The type stands before the class and the bits.
+        let qtype =
+            key.len().checked_sub(5).and_then(|at| Some(u16::from_be_bytes([*key.get(at)?, *key.get(at + 1)?])));
+        let Some(qtype) = qtype.filter(|_| !is_failure(&answer)) else { return false };
+        let lifetime = lifetime.min(self.ceiling(qtype, &answer));
         let is_usable = stored_at.elapsed() < lifetime.saturating_add(self.stale_max);
         let is_new = is_usable && self.entries.peek(key).is_none();
         if is_new {

@@ -27,7 +27,7 @@ use super::{Counters, udp};
 use crate::credentials::CertificateError;
 use crate::drain::{DrainWatch, Phase};
 use crate::policy::{SharedView, Sink};
-use crate::sockets::{SocketId, Sockets};
+use crate::sockets::{SocketId, Sockets, with_own_udp_port};
 
 /// Tries to find a port free for both UDP and TCP when the system chooses.
 const PORT_TRIES_MAX: usize = 32;
@@ -275,7 +275,7 @@ pub(super) fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_reuse_port(true)?;
     // The system may grant less; that is its limit to set.
     let _ = socket.set_recv_buffer_size(UDP_BUFFER_OCTETS);
-    socket.bind(&addr.into())?;
+    socket.bind(&with_own_udp_port(addr)?.into())?;
     Ok(socket.into())
 }
 

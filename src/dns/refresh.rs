@@ -86,18 +86,30 @@ impl Gate {
             self.counters.renewals_failed.increment();
             return;
         };
-        let entry = self.keep(question, answer);
-        self.counters.renewals.increment();
+        // The old one serves until the new one is whole.
+        let entry = self.cache.entry(question, answer);
+        let is_whole = self.is_judged(question, &entry, deadline).await;
+        if is_whole && self.cache.insert(question, &entry) {
+            self.counters.cache_octets.set(self.cache.octets());
+            self.counters.renewals.increment();
+        } else {
+            self.counters.renewals_failed.increment();
+        }
+    }
+
+    /// Judges an entry with whatever that needs; false where it cannot be had.
+    async fn is_judged(&self, question: &Question, entry: &Entry, deadline: Instant) -> bool {
         let mut companions = None;
         loop {
             let (view, now) = (self.view.load_full(), self.view.now());
-            match self.judged(&view, now, question, &entry, companions.as_ref()) {
+            match self.judged(&view, now, question, entry, companions.as_ref()) {
+                Ok(_) => return true,
                 Err(NotJudged::Companions) if companions.is_none() => {}
-                Ok(_) | Err(_) => return,
+                Err(_) => return false,
             }
             match self.companions(question, &entry.answer, deadline).await {
                 Ok(found) => companions = Some(found),
-                Err(_) => return,
+                Err(_) => return false,
             }
         }
     }

@@ -1,13 +1,14 @@
 //! The answer cache as octets, so that a restart does not begin with nothing: what sources said, not how it was judged.
 //!
 //! ```text
-//! "icpgate cache 1\n"  seconds since 1970 (u64)
+//! "icpgate cache 1\n"  SHA-256 of the upstreams  seconds since 1970 (u64)
 //! 1  key length (u16)  key  age and lifetime in milliseconds (u64 each)  message length (u16)  message      for each entry
 //! 0  SHA-256 of everything before
 //! ```
 //!
-//! Numbers are little endian. Answers go on ageing while nobody runs; each is judged on the data of the day it is asked for
-//! again. Whoever can write the file can say what names resolve to, as with a zone file; the sum finds accidents alone.
+//! Numbers are little endian. Other upstreams may say otherwise: their answers are not restored. Answers go on ageing while
+//! nobody runs; each is judged on the data of the day it is asked for again. Whoever can write the file can say what names
+//! resolve to, as with a zone file; the sum finds accidents alone.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,6 +19,7 @@ use thiserror::Error;
 
 use super::answer::Answer;
 use super::cache::{AnswerCache, KEY_OCTETS_MAX};
+use super::settings::Settings;
 use super::wire::{self, HEADER_OCTETS};
 
 const GREETING: &[u8; 16] = b"icpgate cache 1\n";
@@ -30,6 +32,9 @@ pub enum RestoreError {
     /// They break off, or are not as they were written.
     #[error("is damaged; it is written anew when the gate ends")]
     Damaged,
+    /// Of other upstreams.
+    #[error("is of other upstreams than those configured now")]
+    OtherSource,
     /// Nothing this program wrote.
     #[error("is no saved cache of this version; expected a file that begins with \"icpgate cache 1\"")]
     Foreign,
@@ -55,6 +60,20 @@ fn millis(time: Duration) -> [u8; 8] {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).to_le_bytes()
 }
 
+/// What tells the upstreams of one configuration from those of another.
+pub(super) fn source(settings: &Settings) -> [u8; SHA256_OUTPUT_LEN] {
+    let mut sum = Context::new(&SHA256);
+    for group in &settings.upstreams {
+        sum.update(group.suffix.wire());
+        for server in &group.servers {
+            sum.update(format!("{:?} {}\n", server.transport, server.addr).as_bytes());
+        }
+    }
+    let mut res = [0; SHA256_OUTPUT_LEN];
+    res.copy_from_slice(sum.finish().as_ref());
+    res
+}
+
 impl AnswerCache {
     /// Writes every entry as of `now`; how many.
     ///
@@ -62,6 +81,7 @@ impl AnswerCache {
     pub fn save(&self, out: impl Write, now: SystemTime) -> io::Result<usize> {
         let mut out = Summing { out, sum: Context::new(&SHA256) };
         out.put(GREETING)?;
+        out.put(&self.source)?;
         out.put(&now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().to_le_bytes())?;
         let mut count = 0;
         for (key, entry) in self.entries() {
@@ -98,6 +118,9 @@ impl AnswerCache {
             return Err(RestoreError::Damaged);
         }
         let mut rest = Rest(body.get(GREETING.len()..).unwrap_or_default());
+        if rest.octets(SHA256_OUTPUT_LEN)? != self.source {
+            return Err(RestoreError::OtherSource);
+        }
         let saved_at = UNIX_EPOCH.checked_add(Duration::from_secs(rest.number()?)).ok_or(RestoreError::Damaged)?;
         let since = now.duration_since(saved_at).map_err(|_| RestoreError::Future)?;
         let mut count = 0;
@@ -156,8 +179,8 @@ impl<'a> Rest<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::Settings;
     use crate::dns::question::{Question, decode, encode};
+    use crate::dns::settings::{UpstreamGroup, UpstreamPolicy, UpstreamServer, UpstreamTransport};
     use crate::model::DomainName;
 
     const NOON: Duration = Duration::from_secs(1_700_000_000);
@@ -233,6 +256,24 @@ mod tests {
                 assert!(cache.fresh(&question("a.example")).is_none());
             }
         }
+    }
+
+    #[test]
+    fn answers_of_other_upstreams_stay_away() {
+        let server = UpstreamServer {
+            text: String::new(),
+            addr: ([192, 0, 2, 53], 53).into(),
+            transport: UpstreamTransport::Udp,
+        };
+        let mut settings = Settings::new();
+        settings.upstreams.push(UpstreamGroup {
+            suffix: DomainName::root(),
+            servers: vec![server],
+            policy: UpstreamPolicy::Ordered,
+            hedges: false,
+        });
+        let restored = AnswerCache::new(&settings).restore(&saved(), UNIX_EPOCH + NOON);
+        assert_eq!(restored, Err(RestoreError::OtherSource));
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
 
 use crate::dns::handler::Gate;
-use crate::whole::write_whole;
+use crate::whole::write_whole_for_owner;
 
 /// Time for saving before the sockets change hands: the next gate waits.
 const BEFORE_HANDOVER_MAX: Duration = Duration::from_secs(5);
@@ -20,13 +20,14 @@ const OCTETS_BEYOND: u64 = 1 << 20;
 pub struct CacheFile {
     path: PathBuf,
     gate: Arc<Gate>,
+    writing: Arc<Mutex<()>>,
 }
 
 impl CacheFile {
     /// The file of the settings; none where they name none.
     pub fn of(gate: &Arc<Gate>) -> Option<Self> {
         let path = gate.settings().cache_file.clone()?;
-        Some(Self { path, gate: gate.clone() })
+        Some(Self { path, gate: gate.clone(), writing: Arc::default() })
     }
 
     /// Takes in what the run before left.
@@ -61,7 +62,11 @@ impl CacheFile {
     /// Writes what is there now.
     pub async fn save(&self) {
         let this = self.clone();
-        let saving = move || write_whole(&this.path, |out| this.gate.save_cache(out, SystemTime::now()).map(drop));
+        let saving = move || {
+            // A save that was not waited for may still run; both would write one file.
+            let _alone = this.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            write_whole_for_owner(&this.path, |out| this.gate.save_cache(out, SystemTime::now()).map(drop))
+        };
         match tokio::task::spawn_blocking(saving).await {
             Ok(Ok(())) => tracing::info!(path = %self.path.display(), "saved the answer cache"),
             Ok(Err(error)) => {

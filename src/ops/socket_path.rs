@@ -24,11 +24,10 @@ pub struct SocketPath {
 impl SocketPath {
     /// Binds beside the path, which stays that of the gate before until [`SocketPath::take_place`].
     pub fn bind(path: &Path) -> io::Result<(UnixListener, Self)> {
-        let mut name = path.as_os_str().to_owned();
-        // Chance, and not the number of the process alone: two containers have two processes of one number.
+        // Chance, and not the number of the process: two containers have two processes of one number. Short, since the path
+        // of a socket may have 107 octets.
         let [word] = chance::words();
-        name.push(format!(".{}.{word:016x}", std::process::id()));
-        let fresh = PathBuf::from(name);
+        let fresh = path.with_file_name(format!(".{:08x}", word >> 32));
         let listener = UnixListener::bind(&fresh)?;
         let res = Self { path: path.to_owned(), fresh: Some(fresh.clone()), inode: None };
         std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;

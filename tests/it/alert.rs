@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::harness::app::App;
+use super::harness::binary::nobody;
 use super::harness::dns::PATIENCE;
 use super::harness::h2::certificate;
 
@@ -155,9 +156,7 @@ async fn a_server_that_fails_is_tried_again_and_one_that_refuses_is_not() {
 #[tokio::test]
 async fn a_server_that_is_away_costs_nobody_anything() {
     // Bound and never listening: connections are refused.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
-    let addr = nobody.local_addr().expect("an address");
-    drop(nobody);
+    let (_nobody, addr) = nobody();
     let app = gate(Some(webhook(&format!("http://{addr}/")).expect("an address")), None).await;
     assert!(app.ask(UNFILED, "A").await.is_blocked());
     app.until("a failure", async |app| (count(app, "failures_total", "webhook").await >= 1.0).then_some(())).await;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::harness::binary::nobody;
 use crate::harness::dns::PATIENCE;
 use crate::harness::program::{Run, Site};
 use crate::harness::upstream::{Reply, Upstream, records};
@@ -257,7 +258,7 @@ async fn hosts_that_are_asked_for_again_count_again() {
 async fn a_server_without_a_certificate_and_a_second_run_are_told() {
     let resolver = resolver().await;
     let addr = resolver.addr;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let (_held, nobody) = nobody();
     beside(move || {
         let site = site();
         let server = format!("udp://{addr}");

@@ -57,7 +57,6 @@ async fn codes_about_validation_and_reaching_servers_pass_without_their_texts() 
         }
         let plain = gate.ask_as(&Ask { edns: false, ..Ask::new(&name, "A") }).await;
         assert!(plain.message().edns.is_none(), "{code}");
-        assert_eq!(gate.upstream.count(&name, "A"), 1, "{code}");
     }
 }
 
@@ -92,7 +91,7 @@ async fn with_policy_off_all_pass_as_they_are() {
 
 #[tokio::test]
 async fn stale_answers_say_what_they_are() {
-    let gate = gate(|settings| settings.upstream_timeout = std::time::Duration::from_millis(50)).await;
+    let gate = gate(|_| {}).await;
     let zero = Reply { ede: Some((3, "old here".to_owned())), ..records(&["www.far.net. 1 IN A 192.0.2.1"]) };
     let gone = Reply { rcode: Some(ResponseCode::NXDomain), authority: vec![SOA.to_owned()], ..Reply::default() };
     gate.upstream.on("www.far.net", "A", zero).on("gone.far.net", "A", gone);

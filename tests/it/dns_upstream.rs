@@ -131,7 +131,8 @@ async fn a_second_server_answers_for_one_that_is_late_and_for_no_more_than_allow
     .await;
     gate.upstream.on(NAME, "TXT", records(&[&format!("{NAME}. 60 IN TXT there")]));
     assert_eq!(gate.ask(NAME, "TXT").await.code(), ResponseCode::NoError);
-    assert_eq!(late.count(NAME, "TXT"), 1);
+    // A question over UDP that is not answered is sent again.
+    assert!(late.count(NAME, "TXT") >= 1);
     let mut counted = Vec::new();
     gate.gate.upstreams().observe(&mut |name, labels, sample| {
         if let (true, Sample::Count(count @ 1..)) = (name == "upstream_hedges_total", sample) {
@@ -155,5 +156,12 @@ async fn a_failure_of_one_that_is_late_does_not_end_the_other() {
     .await;
     gate.upstream.on(NAME, "TXT", Reply { rcode: Some(ResponseCode::ServFail), ..Reply::default() });
     assert_eq!(gate.ask(NAME, "TXT").await.code(), ResponseCode::ServFail, "what one said, after both");
-    assert_eq!(gate.upstream.count(NAME, "TXT"), 1, "not asked again in its turn");
+    let mut answered = Vec::new();
+    gate.gate.upstreams().observe(&mut |name, labels, sample| {
+        if let (true, Sample::Count(count @ 1..)) = (name == "upstream_queries_total", sample) {
+            answered.push((labels[1].1.to_owned(), count));
+        }
+    });
+    let expected = [("failed".to_owned(), 1), ("answered".to_owned(), 1)];
+    assert_eq!(answered, expected, "the second is not asked again in its turn");
 }

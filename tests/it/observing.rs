@@ -168,7 +168,7 @@ fn panels_are_told_apart_and_have_title_and_unit() {
         );
     }
     let rows = panels.iter().filter(|panel| panel["type"] == "row").count();
-    assert_eq!(rows, 6);
+    assert_eq!(rows, 7);
     let variables: Vec<&str> = dashboard["templating"]["list"]
         .as_array()
         .expect("variables")

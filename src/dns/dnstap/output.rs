@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Time for a connection with its handshake, and for a write: a reader that takes longer is taken for gone.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time for what waits, and for the reader's last word, when the gate ends.
-pub const LAST_WORDS: Duration = Duration::from_secs(1);
+pub const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// A target cannot be written.
 #[derive(Debug, Error)]

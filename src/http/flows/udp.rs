@@ -13,6 +13,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use crate::sockets::with_own_udp_port;
+
 /// Greatest datagram, and greatest run of joined ones.
 const BUFFER_OCTETS: usize = 1 << 16;
 /// Greatest run that is sent at once: what fits one IP packet of either family, before it is cut.
@@ -48,7 +50,7 @@ impl Udp {
         // The system may grant less; that is its limit to set.
         let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_OCTETS);
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER_OCTETS);
-        socket.bind(&addr.into())?;
+        socket.bind(&with_own_udp_port(addr)?.into())?;
         Self::new(socket)
     }
 

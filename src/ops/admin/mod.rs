@@ -258,7 +258,14 @@ impl Listener {
                         let Some(tls) = tls else {
                             return serve(stream, Client::Remote(peer.ip()), seat, routes, end).await;
                         };
-                        match tls.accept(stream).await {
+                        let (mut ending, over) = (end.clone(), seat.clone());
+                        let accepted = tokio::select! {
+                            accepted = tls.accept(stream) => accepted,
+                            // Another one needs the place, or nobody is served any more.
+                            () = over.over() => return,
+                            () = ending.reached(Phase::Draining) => return,
+                        };
+                        match accepted {
                             Ok((stream, true)) => {
                                 serve(stream, Client::Certified(peer.ip()), seat, routes, end).await;
                             }

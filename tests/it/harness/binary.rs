@@ -112,6 +112,16 @@ pub fn free_addr() -> SocketAddr {
     }
 }
 
+/// An address that refuses connections, for as long as the socket is held: bound, so that nobody else is given it, and never
+/// listening.
+pub fn nobody() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    socket.bind(&any.into()).expect("a port");
+    let addr = socket.local_addr().expect("an address").as_socket().expect("of the internet");
+    (socket, addr)
+}
+
 /// Puts the demo's data and its configuration, with ports for the system to choose, into a directory.
 pub fn lay_out(dir: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

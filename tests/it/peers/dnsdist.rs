@@ -60,7 +60,7 @@ async fn dnsdist_tells_who_asks() {
     let file = dir.path().join("dnsdist.conf");
     let text = format!(
         "setLocal(\"{addr}\")\nsetACL({{\"127.0.0.0/8\"}})\nsetSecurityPollSuffix(\"\")\n\
-         newServer({{address=\"{proxied}\", useProxyProtocol=true}})\n"
+         newServer({{address=\"{proxied}\", useProxyProtocol=true, checkTimeout=10000, maxCheckFailures=30}})\n"
     );
     fs::write(&file, text).expect("writes");
     let file = file.display().to_string();
