@@ -23,7 +23,8 @@ const TAIL_OCTETS_MAX: u64 = 1 << 20;
 /// How often a file that is renamed meanwhile is opened anew before that counts as a failure.
 const OPENS_MAX: usize = 8;
 /// Longest time another gate may hold the lock: it writes a batch meanwhile.
-const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Less than the last words of a gate that ends may take.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(4);
 /// Between two looks whether it still does.
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 /// Octets of a head at most: a file that has no more is not rotated, however long the first line.
