@@ -25,8 +25,10 @@ use crate::model::name::NAME_OCTETS_MAX;
 /// The question as a key: name, type, class and the header bits that change the answer.
 pub(super) type Key = Box<[u8]>;
 
-/// Octets of a key: a name, type, class and four bits.
-pub(super) const KEY_OCTETS_MAX: usize = NAME_OCTETS_MAX + 5;
+/// Octets of a key behind the name: type, class and four bits.
+const TAIL_OCTETS: usize = 5;
+/// Octets of a key.
+pub(super) const KEY_OCTETS_MAX: usize = NAME_OCTETS_MAX + TAIL_OCTETS;
 
 /// A key on the stack: to look an answer up allocates nothing.
 struct Asked {
@@ -41,9 +43,9 @@ impl Asked {
             [question.recursion_desired, question.authentic_data, question.checking_disabled, question.dnssec_ok];
         let bits = bits.iter().fold(0, |sum, bit| sum << 1 | u8::from(*bit));
         let ([type0, type1], [class0, class1]) = (question.qtype.to_be_bytes(), question.qclass.to_be_bytes());
-        let mut res = Self { octets: [0; KEY_OCTETS_MAX], length: name.len() + 5 };
+        let mut res = Self { octets: [0; KEY_OCTETS_MAX], length: name.len() + TAIL_OCTETS };
         res.octets[..name.len()].copy_from_slice(name);
-        res.octets[name.len()..][..5].copy_from_slice(&[type0, type1, class0, class1, bits]);
+        res.octets[name.len()..][..TAIL_OCTETS].copy_from_slice(&[type0, type1, class0, class1, bits]);
         res
     }
 
@@ -216,8 +218,10 @@ impl AnswerCache {
     /// Keeps an answer of an earlier process; false where it is too old, or something newer is there.
     pub(super) fn put_back(&self, key: &[u8], answer: Answer, lifetime: Duration, stored_at: Instant) -> bool {
         // The type stands before the class and the bits.
-        let qtype =
-            key.len().checked_sub(5).and_then(|at| Some(u16::from_be_bytes([*key.get(at)?, *key.get(at + 1)?])));
+        let qtype = key
+            .len()
+            .checked_sub(TAIL_OCTETS)
+            .and_then(|at| Some(u16::from_be_bytes([*key.get(at)?, *key.get(at + 1)?])));
         let Some(qtype) = qtype.filter(|_| !is_failure(&answer)) else { return false };
         let lifetime = lifetime.min(self.ceiling(qtype, &answer));
         let is_usable = stored_at.elapsed() < lifetime.saturating_add(self.stale_max);

@@ -149,7 +149,7 @@ impl Gate {
         self.zones.store(Arc::new(zones));
         if !is_same_space {
             // Names that an upstream answered for may be local now.
-            self.cache.clear();
+            self.forget();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use icpgate::count::{Observe, Sample};
 use icpgate::dns::settings::JudgeFamilies;
@@ -14,8 +14,9 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::test_runner::{Config, TestRunner};
 
-use super::harness::dns::{DnsGate, PATIENCE};
+use super::harness::dns::DnsGate;
 use super::harness::fixture::{self, TODAY, filed, name};
+use super::harness::until;
 use super::harness::upstream::records;
 
 const ABROAD: &str = "192.0.2.10";
@@ -30,14 +31,6 @@ fn counts(gate: &DnsGate, metric: &str) -> BTreeMap<String, u64> {
         }
     });
     res
-}
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "waited for: {what}");
-        tokio::task::yield_now().await;
-    }
 }
 
 //--- Renewing --------------------------------------------------------------------------------------------------------

@@ -13,16 +13,4 @@ mod queue;
 mod streams;
 mod terminated;
 
-use std::time::{Duration, Instant};
-
-use crate::harness::http::PATIENCE;
-
-/// Waits until something holds.
-async fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        // Other tasks of this thread have to run.
-        tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>()).await.unwrap_or_default();
-    }
-}
+use crate::harness::until;

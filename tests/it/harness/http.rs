@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use icpgate::drain::{DrainSignal, Phase};
 use icpgate::http::settings::ProviderText;
@@ -87,15 +87,6 @@ impl HttpGate {
     /// The status of a GET for `host`.
     pub async fn status(&self, host: &str) -> u16 {
         self.ask(&get(host, "/")).await.status
-    }
-
-    /// Looks again and again, until patience ends.
-    pub async fn until(&self, what: &str, holds: impl Fn() -> bool) {
-        let begun = Instant::now();
-        while !holds() {
-            assert!(begun.elapsed() < PATIENCE, "waited for: {what}");
-            tokio::task::yield_now().await;
-        }
     }
 
     /// Makes it noon of `day` for the gate.

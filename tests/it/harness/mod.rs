@@ -16,3 +16,15 @@ pub mod shared;
 pub mod tls;
 pub mod tls_origin;
 pub mod upstream;
+
+use std::time::{Duration, Instant};
+
+/// Looks again and again until something holds, or patience ends.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + http::PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        // Other tasks of this thread have to run.
+        tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>()).await.unwrap_or_default();
+    }
+}

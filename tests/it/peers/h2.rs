@@ -10,6 +10,7 @@ use super::super::harness::binary::{Binary, run};
 use super::super::harness::fixture;
 use super::super::harness::h2::{TlsClient, certificate};
 use super::super::harness::http::HttpGate;
+use super::super::harness::until;
 
 /// Runs a program beside the gate.
 async fn beside(program: &'static str, arguments: Vec<String>) -> String {
@@ -160,7 +161,7 @@ async fn h2load_is_served_and_taken_for_no_flood() {
         let said = beside("h2load", owned(&arguments)).await;
         assert!(said.contains("5000 done") && said.contains(expected), "{said}");
         // The last answer is there a moment before it is counted.
-        gate.until("all are counted", || gate.counters.requests(outcome) >= 5000).await;
+        until("all are counted", || gate.counters.requests(outcome) >= 5000).await;
         assert_eq!(gate.counters.requests(outcome), 5000, "{said}");
     }
     assert!([Flood::Control, Flood::Malformed, Flood::Reset].iter().all(|kind| gate.counters.floods(*kind) == 0));

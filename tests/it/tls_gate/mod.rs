@@ -22,6 +22,7 @@ use super::harness::fixture;
 use super::harness::http::{Client, HttpGate};
 use super::harness::tls::Sketch;
 use super::harness::tls_origin::{TlsOrigin, answer};
+use super::harness::until;
 
 /// The alert that refuses a name.
 const UNRECOGNIZED_NAME: u8 = 112;
@@ -112,13 +113,4 @@ impl Outcome {
 /// The hello of a plain client for a name.
 fn hello(name: &str) -> Vec<u8> {
     Sketch::new(name).stream()
-}
-
-/// Waits until something holds.
-async fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = std::time::Instant::now() + super::harness::http::PATIENCE;
-    while !holds() {
-        assert!(std::time::Instant::now() < deadline, "never: {what}");
-        tokio::task::yield_now().await;
-    }
 }
